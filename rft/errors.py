@@ -1,0 +1,54 @@
+"""The errors that rft raises on purpose.
+
+RftError                 one line for the user; exit code 1
+├── RecipeError          a recipe, a rubric or an argument is wrong; exit code 2
+├── StageError           a stage cannot go on
+├── StoreError           a file of records is damaged, locked or cannot be written
+├── SandboxError         the place where commands run broke: recorded on the trajectory, never a score
+├── InferenceError       the model could not be asked: recorded on the trajectory, never a score
+└── EnvironmentFault     a task could not be prepared or graded: recorded on the trajectory, never a score
+
+A message has the form *where: what is wrong; what was expected. What to do.* Every class survives pickling,
+because errors cross process borders.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class RftError(Exception):
+    """Base of all errors with a message for the user."""
+
+    exit_code = 1
+
+
+class RecipeError(RftError):
+    """A recipe, a rubric, a task file or an argument is wrong."""
+
+    exit_code = 2
+
+
+class StageError(RftError):
+    """A stage cannot go on."""
+
+
+class StoreError(RftError):
+    """A file of records is damaged, locked or cannot be written."""
+
+
+class SandboxError(RftError):
+    """The isolated place where commands run broke; not the command's own failure."""
+
+
+class InferenceError(RftError):
+    """The model could not be asked or its answer could not be read."""
+
+
+class EnvironmentFault(RftError):
+    """A task's start state could not be prepared, or its outcome could not be measured."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?` when a known name is near, else an empty string."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.55)
+    return f" Did you mean '{near[0]}'?" if near else ""

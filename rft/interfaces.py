@@ -1,0 +1,146 @@
+"""What a plug-in must offer. Each protocol is met by shape; nothing is inherited and nothing registered."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from reward_models.types import Report
+from rft.types import Completion, Execution, Failure, Message, Outcome, Step, StopReason, Task, TokenRow, Trajectory
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Sandbox(Protocol):
+    """An open, isolated place that holds one copy of a task's start state as its working directory."""
+
+    def run(self, command: str, *, timeout: float | None = None) -> Execution:
+        """Run `command` in a fresh bash in the working directory.
+
+        Returns whatever happened to the command, its time limit and output cap included.
+        Raises SandboxError only when the sandbox itself broke.
+        """
+
+    def read(self, path: str, *, limit: int = 1 << 20) -> bytes:
+        """At most `limit` bytes of a file, `path` relative to the working directory. FileNotFoundError if absent."""
+
+    def write(self, path: str, data: bytes) -> None:
+        """Put a file, `path` relative to the working directory; makes missing folders."""
+
+    def diff(self) -> str:
+        """Unified git diff of the working directory against the start state, new files included.
+
+        It never trusts the repository metadata that the agent could have changed, and it first ends every
+        process that the agent left running.
+        """
+
+    def close(self) -> None:
+        """End every process and drop every byte. Safe to call twice."""
+
+
+class SandboxProvider(Protocol):
+    """Opens sandboxes. The plug-in behind `sandbox: {use: …}`."""
+
+    def missing(self) -> str:
+        """What keeps this kind of sandbox from working here and how to get it, one line; empty when it works."""
+
+    def open(self, start_state: Path) -> Sandbox:
+        """A sandbox on a throw-away copy of `start_state`, a directory that is a git repository with one commit.
+
+        Raises SandboxError. `start_state` is never changed.
+        """
+
+
+class Environment(Protocol):
+    """Where tasks come from and what success means. The plug-in behind `environment: {use: …}`."""
+
+    protected: Sequence[str]
+    """Path patterns (fnmatch, relative) that belong to the grader: tests and their configuration."""
+
+    def tasks(self, split: str) -> Iterator[Task]:
+        """The tasks of a split, always in the same order. Raises RecipeError for an unknown split."""
+
+    def start_state(self, task: Task) -> Path:
+        """A read-only directory with the task's start state, made once and kept. Raises EnvironmentFault."""
+
+    def grade(self, task: Task, patch: str, sandboxes: SandboxProvider) -> Outcome:
+        """Measure a patch in a fresh sandbox: protected hunks are left out, then the task's tests are run.
+
+        Raises EnvironmentFault or SandboxError when it cannot be measured; that is never an unresolved task.
+        """
+
+
+class Conversation(Protocol):
+    """One trajectory's line to a model. Used by one thread."""
+
+    def reply(self, messages: Sequence[Message], *, deadline: float) -> Completion:
+        """Answer the whole conversation so far; `deadline` is a `time.monotonic()` value.
+
+        Raises InferenceError; raises ContextFull when the conversation no longer fits.
+        """
+
+    def close(self) -> None:
+        """Free what the engine kept for this trajectory. Safe to call twice."""
+
+
+class Inference(Protocol):
+    """Asks a model. The plug-in behind `policy.inference: {use: …}`; many threads use one."""
+
+    def load(self, model: str, sampling: Any) -> None:
+        """Make ready to answer for `model` under a `rft.recipe.Sampling`. Called once, in the process that asks."""
+
+    def open(self, task: Task, *, seed: int) -> Conversation:
+        """A conversation about `task` whose sampling follows from `seed` alone."""
+
+    def close(self) -> None:
+        """Free everything. Safe to call twice."""
+
+
+class Attempt(Protocol):
+    """What an agent leaves behind: the steps so far, whatever happened. Agents return `rft.agents.attempt.Attempt`."""
+
+    prompt: list[Message]
+    steps: list[Step]
+    stop: StopReason
+    failure: Failure | None
+    tokens: list[TokenRow]
+    prefix_breaks: int
+
+
+class Agent(Protocol):
+    """The loop between a policy and a sandbox. The plug-in behind `agent: {use: …}`."""
+
+    def attempt(self, task: Task, sandbox: Sandbox, conversation: Conversation) -> Attempt:
+        """Work on the task until a stop reason is met. Failures of model and sandbox are recorded, not raised."""
+
+
+class Pool(Protocol):
+    """How many things run at once. The plug-in behind `collect.pool: {use: …}`."""
+
+    def run(
+        self,
+        make_worker: Callable[[], Callable[[Item], Result]],
+        items: Iterable[Item],
+        lost: Callable[[Item, str], Result],
+    ) -> Iterator[Result]:
+        """Yield one result an item, in the order they finish.
+
+        `make_worker` is picklable and is called once in each worker process; the worker it returns is called by
+        many threads. `lost(item, why)` makes the result of an item whose worker died every time it was tried.
+        """
+
+
+class Candidate(Protocol):
+    """A trajectory as selection sees it."""
+
+    trajectory: Trajectory
+    report: Report | None
+    learnt_tokens: int
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """One line of `select.rules`. Sees a task's whole group of those still in."""
+
+    def __call__(self, group: Sequence[Any]) -> dict[str, str]:
+        """Trajectory id to the reason for dropping it; what is not named stays in."""

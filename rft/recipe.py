@@ -1,0 +1,304 @@
+"""One dataclass for each section of a recipe, with a sentence under each field; load, override, resolve.
+
+Reads recipe YAML files. A `use:` section is checked against the plug-in's own fields by `rft.plugins`.
+"""
+
+import re
+from dataclasses import dataclass, field, fields, is_dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rft.errors import RecipeError, did_you_mean
+from rft.plugins import first_line
+
+Section = dict[str, Any]
+"""A plug-in's section: `use` and the plug-in's own options."""
+
+MAX_RECIPE_BYTES = 256 * 1024
+
+
+@dataclass(kw_only=True)
+class Sampling:
+    """How the policy's tokens are drawn."""
+
+    temperature: float = 1.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    """Nucleus: draw from the smallest set of tokens that holds this much probability."""
+    max_tokens: int = 1024
+    """The most tokens of one answer."""
+
+
+@dataclass(kw_only=True)
+class Policy:
+    """The model being trained and how it is asked."""
+
+    model: str = MISSING
+    """A directory or a hub name."""
+    create: Section | None = None
+    """Makes `model` from scratch when it is not there yet: `{use: tiny_qwen3, …}`."""
+    inference: Section = field(default_factory=lambda: {"use": "local"})
+    """Which engine answers."""
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+@dataclass(kw_only=True)
+class Collect:
+    """Attempts at tasks."""
+
+    split: str = "train"
+    tasks: int | None = None
+    """How many tasks, drawn by seed, differently in each round; all of them when left out."""
+    samples: int = 4
+    """Attempts at each task: the size of a group."""
+    inference: Section | None = None
+    """Who answers in place of the policy: a teacher or a demonstrator."""
+    pool: Section = field(default_factory=lambda: {"use": "threads"})
+    """Where attempts run and how many at once."""
+    max_failed: float = 0.2
+    """The stage fails when more than this share of attempts broke down; the same command tries those again."""
+
+
+@dataclass(kw_only=True)
+class Score:
+    """Verdicts on each attempt and one number from them."""
+
+    rubric: str = "coding_agent"
+    """A shipped rubric's name, or a path."""
+    judge: Section | None = None
+    """Who answers a rubric's questions; not needed when rules answer everything."""
+    votes: int = 1
+    """How often each question is asked; the majority stands."""
+    unknown: Literal["leave_out", "no_score", "stop"] = "leave_out"
+    """What an unknown verdict does: leave the criterion out and renormalise, leave the attempt without a score, stop."""
+
+
+@dataclass(kw_only=True)
+class Select:
+    """Which attempts are learnt from."""
+
+    rules: list[Section] = field(default_factory=lambda: [{"use": "finished"}, {"use": "resolved"}])
+    """Asked in order; the first that drops an attempt is the recorded reason."""
+
+
+@dataclass(kw_only=True)
+class Train:
+    """Learning from what was kept."""
+
+    method: Literal["sft"] = "sft"
+    tokens: int | None = None
+    """Learnt tokens to train on: examples are repeated in seeded order until reached. Left out: TRL's epochs decide."""
+    workers: int = 1
+    """Training processes."""
+    deepspeed: str | None = None
+    """A name in launch/deepspeed, or a path."""
+    lora: Section | None = None
+    """Options of peft.LoraConfig, as they are."""
+    trl: Section = field(default_factory=dict)
+    """Options of TRL's config class, as they are."""
+
+
+@dataclass(kw_only=True)
+class Evaluate:
+    """Held-out tasks, before and after."""
+
+    splits: list[str] = field(default_factory=lambda: ["heldout"])
+    tasks: int | None = None
+    """How many tasks of each split; all of them when left out."""
+    samples: int = 2
+    """Attempts at each task."""
+    promote_if: str = "resolved"
+    """The next round starts from this round's policy unless this metric fell on the first split; `always` never looks."""
+
+
+@dataclass(kw_only=True)
+class Compare:
+    """Arms that differ in a few keys, each run with every seed."""
+
+    arms: dict[str, Section] = MISSING
+    """Arm name to the dotted keys that it changes."""
+    seeds: list[int] = field(default_factory=lambda: [0])
+    control: str = MISSING
+    """The arm that the others are held against."""
+
+
+@dataclass(kw_only=True)
+class Recipe:
+    """A whole run."""
+
+    name: str = MISSING
+    """The run's folder under `runs`."""
+    runs: str = "runs"
+    """Where runs are kept."""
+    seed: int = 0
+    rounds: int = 1
+    policy: Policy = field(default_factory=Policy)
+    environment: Section = MISSING
+    """Where tasks come from and what success means."""
+    sandbox: Section = field(default_factory=lambda: {"use": "bubblewrap"})
+    """Where commands run."""
+    agent: Section = field(default_factory=lambda: {"use": "bash"})
+    """The loop between policy and sandbox."""
+    collect: Collect = field(default_factory=Collect)
+    score: Score = field(default_factory=Score)
+    select: Select = field(default_factory=Select)
+    train: Train = field(default_factory=Train)
+    evaluate: Evaluate = field(default_factory=Evaluate)
+    tracking: Section = field(default_factory=lambda: {"use": "jsonl"})
+    compare: Compare | None = None
+
+
+def load(name: str, overrides: list[str] | None = None) -> Recipe:
+    """The recipe at a path, or the shipped one of that name, with `key=value` overrides applied one by one.
+
+    Raises RecipeError, one line, for anything that is wrong with it.
+    """
+    path = locate(name)
+    config = _merge_checked(_read(path), str(path))
+    for override in overrides or []:
+        apply_override(config, override)
+    return to_recipe(config, str(path))
+
+
+def locate(name: str) -> Path:
+    """The file of a recipe: a path, or the name of a shipped one. Raises RecipeError."""
+    if Path(name).is_file():
+        return Path(name)
+    shipped = shipped_content("recipes")
+    bare = name.removeprefix("recipes/").removesuffix(".yaml")
+    if shipped.is_dir() and (shipped / f"{bare}.yaml").is_file():
+        return shipped / f"{bare}.yaml"
+    known = sorted(p.stem for p in shipped.glob("*.yaml")) if shipped.is_dir() else []
+    raise RecipeError(
+        f"{name}: no such recipe; expected a file, or one of {', '.join(known)}.{did_you_mean(bare, known)}"
+    )
+
+
+def shipped_content(folder: str) -> Path:
+    """A content folder (`recipes`, `launch`): inside the wheel under `rft/_data`, or beside the package in a checkout."""
+    inside = Path(str(resources.files("rft"))) / "_data" / folder
+    return inside if inside.is_dir() else Path(str(resources.files("rft"))).parent / folder
+
+
+def apply_override(config: DictConfig, override: str) -> None:
+    """Set one dotted key, list positions included; the value is parsed as OmegaConf parses YAML."""
+    key, equals, value = override.partition("=")
+    if not equals or not re.fullmatch(r"[\w.\[\]-]+", key):
+        raise RecipeError(f"'{override}': not an override; expected key=value, such as collect.samples=4.")
+    try:
+        parsed = OmegaConf.from_dotlist([f"value={value}"])["value"]
+        _check_keys(_nest(key, parsed), Recipe, key)
+        OmegaConf.update(config, key, parsed, merge=False)
+    except OmegaConfBaseException as error:
+        raise RecipeError(f"{key}: {first_line(error)}.") from None
+    except (yaml.YAMLError, IndexError, TypeError, ValueError) as error:
+        raise RecipeError(f"{key}: '{value}' cannot be set ({first_line(error)}).") from None
+
+
+def to_recipe(config: DictConfig, where: str) -> Recipe:
+    """The typed recipe; every required key must be there."""
+    absent = sorted(OmegaConf.missing_keys(config))
+    if absent:
+        raise RecipeError(f"{where}: '{absent[0]}' is missing; a recipe needs it. Add it, or pass {absent[0]}=….")
+    recipe = OmegaConf.to_object(config)
+    assert isinstance(recipe, Recipe)
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", recipe.name):
+        raise RecipeError(f"{where}: name is '{recipe.name}'; expected letters, digits, '.', '_' and '-'. Rename it.")
+    for key, value, least in [
+        ("rounds", recipe.rounds, 0),
+        ("collect.samples", recipe.collect.samples, 1),
+        ("evaluate.samples", recipe.evaluate.samples, 1),
+        ("policy.sampling.max_tokens", recipe.policy.sampling.max_tokens, 1),
+        ("policy.sampling.temperature", recipe.policy.sampling.temperature, 0),
+        ("train.workers", recipe.train.workers, 1),
+        ("score.votes", recipe.score.votes, 1),
+    ]:
+        if value < least:
+            raise RecipeError(f"{where}: {key} is {value}; expected at least {least}.")
+    return recipe
+
+
+def to_config(recipe: Recipe) -> DictConfig:
+    """The recipe as OmegaConf holds it, for overrides and dumps."""
+    return OmegaConf.structured(recipe)
+
+
+def dump(recipe: Recipe) -> str:
+    """The resolved recipe as YAML that `load` reads back."""
+    return OmegaConf.to_yaml(to_config(recipe))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Plain YAML: no tags that build objects, no alias bombs, nothing huge."""
+    try:
+        if path.stat().st_size > MAX_RECIPE_BYTES:
+            raise RecipeError(f"{path}: larger than {MAX_RECIPE_BYTES} bytes; expected a recipe of some 60 lines.")
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(token, yaml.tokens.AliasToken) for token in yaml.scan(text)):
+            raise RecipeError(f"{path}: YAML aliases are not read; write the value out.")
+        config = OmegaConf.create(text)
+        OmegaConf.resolve(config)
+        data = OmegaConf.to_container(config)
+    except RecipeError:
+        raise
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read ({first_line(error)}); expected a UTF-8 YAML file.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or first_line(error)
+        raise RecipeError(f"{path}{line}: not YAML ({problem}). Mend it.") from None
+    except (OmegaConfBaseException, RecursionError, ValueError, AssertionError) as error:
+        raise RecipeError(f"{path}: {first_line(error)}.") from None
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path}: holds a {type(data).__name__}; expected keys and values.")
+    return data
+
+
+def _merge_checked(data: dict[str, Any], where: str) -> DictConfig:
+    _check_keys(data, Recipe, where)
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Recipe), data)
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None)
+        raise RecipeError(f"{where}{f': {key}' if key else ''}: {first_line(error)}.") from None
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _check_keys(data: Any, kind: Any, where: str) -> None:
+    """Unknown keys of the typed sections, wherever they stand, answered with the nearest known one."""
+    if not isinstance(data, dict | DictConfig):
+        return
+    known = {f.name: f.type for f in fields(kind)}
+    for key, value in data.items():
+        if key not in known:
+            raise RecipeError(
+                f"{where}: unknown key '{key}'; expected one of {', '.join(known)}.{did_you_mean(str(key), known)}"
+            )
+        inner = _SECTIONS.get(str(key)) if is_dataclass(kind) else None
+        if inner is not None:
+            _check_keys(value, inner, f"{where}: {key}")
+
+
+_SECTIONS: dict[str, Any] = {
+    "policy": Policy,
+    "sampling": Sampling,
+    "collect": Collect,
+    "score": Score,
+    "select": Select,
+    "train": Train,
+    "evaluate": Evaluate,
+    "compare": Compare,
+}
+
+
+def _nest(key: str, value: Any) -> Any:
+    """`a.b.0.c` -> {a: {b: …}}, down to where the typed sections end."""
+    head, _, rest = key.partition(".")
+    return {head: _nest(rest, value) if rest else value}

@@ -1,0 +1,203 @@
+"""The records that stages write and read, one JSON line each. They hold facts and do no work."""
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of everything that is stored: immutable, typed, and strict about unknown fields."""
+
+
+class StopReason(StrEnum):
+    """Why an attempt ended."""
+
+    SUBMITTED = "submitted"
+    STEP_LIMIT = "step_limit"
+    TOKEN_LIMIT = "token_limit"
+    TIME_LIMIT = "time_limit"
+    CONTEXT_FULL = "context_full"
+    FORMAT_LIMIT = "format_limit"
+    ERROR = "error"
+
+
+class Task(Record):
+    """A statement, a start state and a way to tell success."""
+
+    id: str
+    statement: str
+    split: str
+    repository: str
+    """Names the start state; only the environment that made the task knows what it means."""
+    fail_to_pass: list[str] = []
+    """Tests that fail at the start and must pass at the end."""
+    pass_to_pass: list[str] = []
+    """Tests that pass at the start and must still pass at the end."""
+    gold_patch: str = ""
+    """A unified diff that solves the task. No agent and no judge is ever shown it."""
+    meta: dict[str, Any] = {}
+    """The environment's own facts about the task."""
+
+
+class Message(Record):
+    """One chat message."""
+
+    role: str
+    content: str
+
+
+class Completion(Record):
+    """What a model answered to one list of messages."""
+
+    text: str
+    finish_reason: str
+    """`stop`, or `length` when the answer was cut at the token limit."""
+    prompt_ids: list[int] | None = None
+    """Every token the model read for this answer, or None where the engine does not tell."""
+    ids: list[int] | None = None
+    """Every token the model produced, its end-of-turn token included, or None where the engine does not tell."""
+    logprobs: list[float] | None = None
+    """Natural-log probability of each of `ids` under the distribution that was sampled from."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Execution(Record):
+    """What came of one command in a sandbox."""
+
+    output: str
+    """Standard output and error as they were interleaved, cut to the sandbox's byte cap."""
+    exit_code: int | None
+    """None when the command was killed, for its time or because it broke a limit."""
+    timed_out: bool = False
+    truncated_bytes: int = 0
+    """How many bytes of output were thrown away at the cap."""
+    seconds: float = 0.0
+    killed: str = ""
+    """What killed it, in words (`time`, `memory`), empty when nothing did."""
+
+
+class Step(Record):
+    """One turn of an agent: what the model said, what was run, what came back."""
+
+    index: int
+    """Counted from 1."""
+    reply: str
+    command: str | None
+    """The command that was run; None when the reply held none that could be run."""
+    observation: str
+    """What the agent was shown, cut in the middle when long."""
+    exit_code: int | None = None
+    timed_out: bool = False
+    truncated_bytes: int = 0
+    killed: str = ""
+    seconds: float = 0.0
+    """Time the command took."""
+    problem: str = ""
+    """Why no command was run: what was wrong with the reply."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class TokenRow(Record):
+    """The exact tokens of an attempt, as the engine read and produced them.
+
+    An attempt has one row as long as each turn's prompt extends all that came before; a turn that breaks
+    this prefix starts a new row.
+    """
+
+    ids: list[int]
+    spans: list[tuple[int, int, int]]
+    """`(start, end, step)`: `ids[start:end]` were produced by the model at that step."""
+    logprobs: list[float] | None = None
+    """One for each token inside the spans, in order; None when the engine does not tell."""
+
+
+class Failure(Record):
+    """A breakdown that is no fault of the agent. It is data: recorded, redone on resume, never a score."""
+
+    where: str
+    """`sandbox`, `inference`, `environment`, `grading`, `agent` or `worker`."""
+    message: str
+
+
+class Outcome(Record):
+    """Facts measured after the attempt, in a fresh sandbox."""
+
+    resolved: bool | None
+    """None when it could not be measured; `failure` on the trajectory says why."""
+    tests: dict[str, str] = {}
+    """Test name to `passed`, `failed`, `error`, `skipped` or `missing`."""
+    tampered: list[str] = []
+    """Protected files that the agent changed (tests, test configuration); their hunks were not graded."""
+    files_changed: int = 0
+    lines_added: int = 0
+    lines_removed: int = 0
+    seconds: float = 0.0
+
+
+class Trajectory(Record):
+    """One attempt at one task."""
+
+    id: str
+    """`task/round/sample`: made from content, so that it is the same whenever it is made."""
+    task_id: str
+    split: str
+    round: int
+    sample: int
+    seed: int
+    prompt: list[Message]
+    """What the model was shown before its first turn."""
+    steps: list[Step] = []
+    stop: StopReason
+    patch: str = ""
+    """Unified diff of the final state against the start state, everything included."""
+    outcome: Outcome | None = None
+    failure: Failure | None = None
+    tokens: list[TokenRow] = []
+    prefix_breaks: int = 0
+    """Turns whose prompt did not extend what came before."""
+    policy: str = ""
+    """Which model answered: a path with a digest, or a served model's name."""
+    protected: list[str] = []
+    """Path patterns that the agent should leave alone (tests and their configuration)."""
+    seconds: float = 0.0
+    phases: dict[str, float] = {}
+    """Seconds of each phase: boot, model, commands, grading."""
+
+
+class Decision(Record):
+    """Keep or drop, and the rule that said so."""
+
+    id: str
+    task_id: str
+    keep: bool
+    rule: str
+    """The rule that dropped it; `kept` when none did."""
+    reason: str = ""
+
+
+class Example(Record):
+    """What the trainer sees: exact tokens and which of them are learnt."""
+
+    id: str
+    trajectory_id: str
+    task_id: str
+    ids: list[int]
+    spans: list[tuple[int, int]]
+    """`ids[start:end]` are learnt; everything else is context."""
+    weight: float = 1.0
+    provenance: str
+    """`recorded`: the engine's own tokens; `rendered`: derived from messages under the prefix check."""
+
+
+class Checkpoint(Record):
+    """A trained policy and how it came about."""
+
+    path: str
+    base: str
+    method: str
+    examples: int
+    learnt_tokens: int
+    metrics: dict[str, float] = {}
