@@ -76,7 +76,9 @@ def find(kind: str, name: object, where: str) -> Any:
     module_name, _, attribute = path.partition(":")
     if not attribute or not all(part.isidentifier() for part in [*module_name.split("."), attribute]):
         hint = did_you_mean(name, NAMES[kind])
-        raise RecipeError(f"{where}: no {kind} is called '{name}'; expected {_known(kind)}, or package.module:name.{hint}")
+        raise RecipeError(
+            f"{where}: no {kind} is called '{name}'; expected {_known(kind)}, or package.module:name.{hint}"
+        )
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -85,7 +87,9 @@ def find(kind: str, name: object, where: str) -> Any:
             "Install it, or run from its folder."
         ) from None
     except Exception as error:  # a user's module may fail in any way when it is imported
-        raise RecipeError(f"{where}: importing '{module_name}' failed: {type(error).__name__}: {error}. Mend it.") from error
+        raise RecipeError(
+            f"{where}: importing '{module_name}' failed: {type(error).__name__}: {error}. Mend it."
+        ) from error
     if not hasattr(module, attribute):
         hint = did_you_mean(attribute, vars(module))
         raise RecipeError(f"{where}: '{module_name}' has no '{attribute}'; expected a class or function.{hint}")
