@@ -139,7 +139,8 @@ def checked_options(target: Any, given: dict[str, Any], where: str) -> dict[str,
         try:
             holder = OmegaConf.structured(shape)
             OmegaConf.update(holder, key, value, merge=False)
-            options[key] = OmegaConf.to_container(holder)[key] if OmegaConf.is_config(holder[key]) else holder[key]
+            plain: Any = OmegaConf.to_container(holder)
+            options[key] = plain[key]
         except OmegaConfBaseException as error:
             raise RecipeError(f"{where}.{key}: {first_line(error)}.") from None
     absent = [name for name, (_, required) in fields.items() if required and name not in given]

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -75,7 +75,7 @@ class Score:
     votes: int = 1
     """How often each question is asked; the majority stands."""
     unknown: Literal["leave_out", "no_score", "stop"] = "leave_out"
-    """What an unknown verdict does: leave the criterion out and renormalise, leave the attempt without a score, stop."""
+    """What an unknown verdict does: its criterion is left out, the attempt gets no score, or the stage stops."""
 
 
 @dataclass(kw_only=True)
@@ -113,7 +113,7 @@ class Evaluate:
     samples: int = 2
     """Attempts at each task."""
     promote_if: str = "resolved"
-    """The next round starts from this round's policy unless this metric fell on the first split; `always` never looks."""
+    """The next round starts from this policy unless this metric fell on the first split; `always` never looks."""
 
 
 @dataclass(kw_only=True)
@@ -180,7 +180,7 @@ def locate(name: str) -> Path:
 
 
 def shipped_content(folder: str) -> Path:
-    """A content folder (`recipes`, `launch`): inside the wheel under `rft/_data`, or beside the package in a checkout."""
+    """A content folder (`recipes`, `launch`): under `rft/_data` in a wheel, beside the package in a checkout."""
     inside = Path(str(resources.files("rft"))) / "_data" / folder
     return inside if inside.is_dir() else Path(str(resources.files("rft"))).parent / folder
 
@@ -225,7 +225,7 @@ def to_recipe(config: DictConfig, where: str) -> Recipe:
 
 def to_config(recipe: Recipe) -> DictConfig:
     """The recipe as OmegaConf holds it, for overrides and dumps."""
-    return OmegaConf.structured(recipe)
+    return cast(DictConfig, OmegaConf.structured(recipe))
 
 
 def dump(recipe: Recipe) -> str:
@@ -255,9 +255,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise RecipeError(f"{path}{line}: not YAML ({problem}). Mend it.") from None
     except (OmegaConfBaseException, RecursionError, ValueError, AssertionError) as error:
         raise RecipeError(f"{path}: {first_line(error)}.") from None
-    if not isinstance(data, dict):
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise RecipeError(f"{path}: holds a {type(data).__name__}; expected keys and values.")
-    return data
+    return cast(dict[str, Any], data)
 
 
 def _merge_checked(data: dict[str, Any], where: str) -> DictConfig:
@@ -265,10 +265,9 @@ def _merge_checked(data: dict[str, Any], where: str) -> DictConfig:
     try:
         merged = OmegaConf.merge(OmegaConf.structured(Recipe), data)
     except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None)
+        key = str(getattr(error, "full_key", "") or "")
         raise RecipeError(f"{where}{f': {key}' if key else ''}: {first_line(error)}.") from None
-    assert isinstance(merged, DictConfig)
-    return merged
+    return cast(DictConfig, merged)
 
 
 def _check_keys(data: Any, kind: Any, where: str) -> None:

@@ -24,17 +24,19 @@ from rft.types import Record
 STAGES = ("collect", "score", "select", "train", "evaluate")
 
 READS: dict[str, tuple[str, ...]] = {
-    "collect": ("seed", "policy.model", "policy.create", "policy.sampling", "environment", "sandbox", "agent")
-    + ("collect.split", "collect.tasks", "collect.samples", "collect.inference"),
+    "collect": (
+        *("seed", "policy.model", "policy.create", "policy.sampling", "environment", "sandbox", "agent"),
+        *("collect.split", "collect.tasks", "collect.samples", "collect.inference"),
+    ),
     "score": ("score",),
     "select": ("seed", "select", "policy.model"),
     "train": ("seed", "train", "policy.model"),
     "evaluate": ("seed", "policy.sampling", "environment", "sandbox", "agent", "score", "evaluate"),
 }
-"""The recipe keys that decide what a stage makes. Keys about where and how fast (pools, engines, tracking) may change."""
+"""The recipe keys that decide what a stage makes. Keys about where and how fast (pools, engines) may change."""
 
 
-class Manifest(Record):
+class Manifest(Record, frozen=True, kw_only=True):
     """What a finished stage was made from and what it made."""
 
     stage: str
@@ -184,7 +186,7 @@ class Run:
         for key in READS[stage]:
             value: Any = plain
             for part in key.split("."):
-                value = value[part]  # type: ignore[index,call-overload]
+                value = value[part]
             flat.update(_flatten(key, value))
         return flat
 

@@ -22,7 +22,7 @@ class StopReason(StrEnum):
     ERROR = "error"
 
 
-class Task(Record):
+class Task(Record, frozen=True, kw_only=True):
     """A statement, a start state and a way to tell success."""
 
     id: str
@@ -40,14 +40,14 @@ class Task(Record):
     """The environment's own facts about the task."""
 
 
-class Message(Record):
+class Message(Record, frozen=True, kw_only=True):
     """One chat message."""
 
     role: str
     content: str
 
 
-class Completion(Record):
+class Completion(Record, frozen=True, kw_only=True):
     """What a model answered to one list of messages."""
 
     text: str
@@ -63,7 +63,7 @@ class Completion(Record):
     completion_tokens: int = 0
 
 
-class Execution(Record):
+class Execution(Record, frozen=True, kw_only=True):
     """What came of one command in a sandbox."""
 
     output: str
@@ -78,7 +78,7 @@ class Execution(Record):
     """What killed it, in words (`time`, `memory`), empty when nothing did."""
 
 
-class Step(Record):
+class Step(Record, frozen=True, kw_only=True):
     """One turn of an agent: what the model said, what was run, what came back."""
 
     index: int
@@ -100,7 +100,7 @@ class Step(Record):
     completion_tokens: int = 0
 
 
-class TokenRow(Record):
+class TokenRow(Record, frozen=True, kw_only=True):
     """The exact tokens of an attempt, as the engine read and produced them.
 
     An attempt has one row as long as each turn's prompt extends all that came before; a turn that breaks
@@ -114,7 +114,7 @@ class TokenRow(Record):
     """One for each token inside the spans, in order; None when the engine does not tell."""
 
 
-class Failure(Record):
+class Failure(Record, frozen=True, kw_only=True):
     """A breakdown that is no fault of the agent. It is data: recorded, redone on resume, never a score."""
 
     where: str
@@ -122,7 +122,7 @@ class Failure(Record):
     message: str
 
 
-class Outcome(Record):
+class Outcome(Record, frozen=True, kw_only=True):
     """Facts measured after the attempt, in a fresh sandbox."""
 
     resolved: bool | None
@@ -137,7 +137,7 @@ class Outcome(Record):
     seconds: float = 0.0
 
 
-class Trajectory(Record):
+class Trajectory(Record, frozen=True, kw_only=True):
     """One attempt at one task."""
 
     id: str
@@ -167,7 +167,7 @@ class Trajectory(Record):
     """Seconds of each phase: boot, model, commands, grading."""
 
 
-class Decision(Record):
+class Decision(Record, frozen=True, kw_only=True):
     """Keep or drop, and the rule that said so."""
 
     id: str
@@ -178,7 +178,7 @@ class Decision(Record):
     reason: str = ""
 
 
-class Example(Record):
+class Example(Record, frozen=True, kw_only=True):
     """What the trainer sees: exact tokens and which of them are learnt."""
 
     id: str
@@ -192,7 +192,7 @@ class Example(Record):
     """`recorded`: the engine's own tokens; `rendered`: derived from messages under the prefix check."""
 
 
-class Checkpoint(Record):
+class Checkpoint(Record, frozen=True, kw_only=True):
     """A trained policy and how it came about."""
 
     path: str
