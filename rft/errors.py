@@ -6,6 +6,8 @@ RftError                 one line for the user; exit code 1
 ├── StoreError           a file of records is damaged, locked or cannot be written
 ├── SandboxError         the place where commands run broke: recorded on the trajectory, never a score
 ├── InferenceError       the model could not be asked: recorded on the trajectory, never a score
+│   └── ContextFull      the conversation no longer fits the model: a stop reason, not a breakdown
+│   └── ContextFull      the conversation no longer fits into the model's context: a stop reason
 └── EnvironmentFault     a task could not be prepared or graded: recorded on the trajectory, never a score
 
 A message has the form *where: what is wrong; what was expected. What to do.* Every class survives pickling,
@@ -42,6 +44,14 @@ class SandboxError(RftError):
 
 class InferenceError(RftError):
     """The model could not be asked or its answer could not be read."""
+
+
+class ContextFull(InferenceError):
+    """The conversation no longer fits into the model's context."""
+
+
+class ContextFull(InferenceError):
+    """The conversation no longer fits the model's context."""
 
 
 class EnvironmentFault(RftError):

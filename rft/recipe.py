@@ -275,7 +275,7 @@ def _check_keys(data: Any, kind: Any, where: str) -> None:
     if not isinstance(data, dict | DictConfig):
         return
     known = {f.name: f.type for f in fields(kind)}
-    for key, value in data.items():
+    for key, value in cast(dict[str, Any], data).items():
         if key not in known:
             raise RecipeError(
                 f"{where}: unknown key '{key}'; expected one of {', '.join(known)}.{did_you_mean(str(key), known)}"
