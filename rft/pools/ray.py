@@ -5,6 +5,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from rft.errors import StageError
@@ -70,7 +71,7 @@ class Ray:
         if ray.is_initialized():
             yield
             return
-        here = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH", "")]))
+        here = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH", "")]))
         ray.init(
             address=self.address,
             include_dashboard=False if not self.address else None,

@@ -1,0 +1,163 @@
+"""Which attempts are owed, and getting them made and stored as they finish."""
+
+import random
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rft.collect.worker import Owed, Plan, lost
+from rft.errors import StageError
+from rft.interfaces import Environment, Pool, SandboxProvider
+from rft.plugins import build
+from rft.progress import progress, say
+from rft.recipe import Recipe
+from rft.rundir import Run
+from rft.store import Records
+from rft.types import Task, Trajectory
+
+FILE = "trajectories.jsonl"
+
+
+def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
+    """Make every attempt of a round that is not there yet.
+
+    Raises StageError when more than `collect.max_failed` of the attempts broke down; what worked is kept.
+    """
+    stage = run.stage(round, "collect")
+    if not stage.start(redo=redo):
+        return
+    path = stage.path / FILE
+    environment: Environment = build("environment", recipe.environment, "environment")
+    tasks = draw_tasks(environment, recipe.collect.split, recipe.collect.tasks, seed=recipe.seed + round)
+    owed = owed_attempts(tasks, recipe.collect.samples, round, seed=f"{recipe.seed}/{round}")
+    tally = attempts(
+        recipe, run.policy(round), owed, path, inference=recipe.collect.inference, title=f"round {round} collect"
+    )
+    refuse_breakdowns(tally, recipe.collect.max_failed, path)
+    stage.finish([path], counts=tally.counts(), metrics=tally.metrics())
+
+
+def draw_tasks(environment: Environment, split: str, count: int | None, *, seed: int) -> list[Task]:
+    """`count` tasks of a split, drawn by seed, in the environment's order; all of them for None."""
+    tasks = list(environment.tasks(split))
+    if count is None or count >= len(tasks):
+        return tasks
+    chosen = set(random.Random(seed).sample(range(len(tasks)), count))
+    return [task for index, task in enumerate(tasks) if index in chosen]
+
+
+def owed_attempts(tasks: list[Task], samples: int, round: int, *, seed: str) -> list[Owed]:
+    """`samples` attempts at each task; each one's sampling seed follows from `seed`, the task and the sample alone."""
+    return [
+        Owed(task=task, round=round, sample=sample, seed=zlib.crc32(f"{seed}/{task.id}/{sample}".encode()))
+        for sample in range(samples)
+        for task in tasks
+    ]
+
+
+def attempts(
+    recipe: Recipe,
+    model: str,
+    owed: Iterable[Owed],
+    path: Path,
+    *,
+    inference: dict[str, Any] | None = None,
+    title: str,
+) -> "Tally":
+    """Make the attempts that `path` does not hold yet and append them as they finish.
+
+    Records that broke down, or that are damaged, are set aside and made again. Returns the tally of the whole
+    file. Raises RecipeError or StageError when no worker can be made.
+    """
+    records = Records(path, Trajectory)
+    wanted = {item.id: item for item in owed}
+    damaged, broken = records.repair(keep=lambda record: record.failure is None and record.id in wanted)
+    if damaged or broken:
+        say(f"{path}: {damaged} damaged and {broken} failed records set aside; they are made again")
+    tally = Tally()
+    for record in records:
+        tally.add(record)
+        del wanted[record.id]
+    if wanted:
+        _check_sandbox(recipe)
+        plan = Plan(recipe=recipe, model=model, inference=inference or recipe.policy.inference, label=model)
+        pool: Pool = build("pool", recipe.collect.pool, "collect.pool")
+        done = tally.attempts
+        with records.writer() as append, progress(title, done + len(wanted), done) as advance:
+            for record in _results(pool, plan, wanted):
+                append(record)
+                tally.add(record)
+                advance(tally.note())
+    return tally
+
+
+def _results(pool: Pool, plan: Plan, wanted: dict[str, Owed]) -> Iterator[Trajectory]:
+    return pool.run(plan.make_worker, wanted.values(), lost)
+
+
+def _check_sandbox(recipe: Recipe) -> None:
+    sandboxes: SandboxProvider = build("sandbox", recipe.sandbox, "sandbox")
+    problem = sandboxes.missing()
+    if problem:
+        raise StageError(f"sandbox: {problem}")
+
+
+def refuse_breakdowns(tally: "Tally", allowed: float, path: Path) -> None:
+    """Raise StageError, naming the commonest cause, when more than the `allowed` share of attempts broke down."""
+    if tally.failed > allowed * tally.attempts:
+        cause, count = max(tally.causes.items(), key=lambda item: item[1])
+        raise StageError(
+            f"{path}: {tally.failed} of {tally.attempts} attempts broke down, most often ({count}) {cause}. "
+            "Mend the cause and run the same command again; what worked is kept."
+        )
+
+
+class Tally:
+    """Counts over the attempts of a file, in constant memory."""
+
+    def __init__(self) -> None:
+        self.attempts = self.failed = self.resolved = self.submitted = 0
+        self.steps = self.tokens = self.prefix_breaks = 0
+        self.causes: dict[str, int] = {}
+
+    def add(self, record: Trajectory) -> None:
+        """Count one more."""
+        self.attempts += 1
+        if record.failure is not None:
+            self.failed += 1
+            cause = f"{record.failure.where}: {record.failure.message[:160]}"
+            if cause in self.causes or len(self.causes) < 100:
+                self.causes[cause] = self.causes.get(cause, 0) + 1
+            return
+        self.resolved += bool(record.outcome and record.outcome.resolved)
+        self.submitted += record.stop == "submitted"
+        self.steps += len(record.steps)
+        self.tokens += sum(step.completion_tokens for step in record.steps)
+        self.prefix_breaks += record.prefix_breaks
+
+    def note(self) -> str:
+        """A few words for the progress line."""
+        failed = f", {self.failed} broke down" if self.failed else ""
+        return f"{self.resolved} resolved{failed}"
+
+    def counts(self) -> dict[str, int]:
+        """For the manifest."""
+        return {
+            "attempts": self.attempts,
+            "failed": self.failed,
+            "resolved": self.resolved,
+            "submitted": self.submitted,
+            "prefix_breaks": self.prefix_breaks,
+        }
+
+    def metrics(self) -> dict[str, float]:
+        """For tracking: shares of the attempts that did not break down."""
+        whole = max(1, self.attempts - self.failed)
+        return {
+            "resolved": self.resolved / whole,
+            "submitted": self.submitted / whole,
+            "steps": self.steps / whole,
+            "tokens": self.tokens / whole,
+            "failed": self.failed / max(1, self.attempts),
+        }
