@@ -1,0 +1,94 @@
+"""A trajectory -> the exact tokens to learn from, and which of them the policy itself produced."""
+
+from typing import Any
+
+from rft.errors import StageError
+from rft.inference.chat import Chat, Turn
+from rft.types import Example, Message, TokenRow, Trajectory
+
+
+def examples_of(trajectory: Trajectory, tokenizer: Any) -> list[Example]:
+    """One example for each token row: the engine's own tokens, or derived from the messages where it gave none.
+
+    Learnt is what the policy wrote, its end-of-turn tokens included; what it was shown never is.
+    Raises StageError when nothing can be learnt from a row, or when the chat template rewrites earlier turns.
+    """
+    recorded = bool(trajectory.tokens)
+    rows = trajectory.tokens if recorded else _rendered_rows(trajectory, tokenizer)
+    empty = sum(not row.spans for row in rows)
+    if empty:
+        raise StageError(
+            f"{trajectory.id}: {empty} of {len(rows)} token rows hold nothing that the policy produced; expected "
+            "at least one reply in each. Drop the attempt by a rule of select, or collect it again."
+        )
+    for row in rows:
+        _check_spans(trajectory.id, row)
+    return [
+        Example(
+            id=f"{trajectory.id}/{number}",
+            trajectory_id=trajectory.id,
+            task_id=trajectory.task_id,
+            ids=row.ids,
+            spans=[(start, end) for start, end, _ in row.spans],
+            provenance="recorded" if recorded else "rendered",
+        )
+        for number, row in enumerate(rows)
+    ]
+
+
+def count_learnt(trajectory: Trajectory, tokenizer: Any) -> int:
+    """How many tokens `examples_of` would have learnt; 0 for an attempt in which the policy never answered."""
+    rows = trajectory.tokens or (_rendered_rows(trajectory, tokenizer) if trajectory.steps else [])
+    return sum(end - start for row in rows for start, end, _ in row.spans)
+
+
+def _rendered_rows(trajectory: Trajectory, tokenizer: Any) -> list[TokenRow]:
+    """The row that the engine would have recorded, had every reply come as the tokens of its text.
+
+    The engine's own `Chat` reads the conversation, turn by turn, so both tokenise in the same pieces.
+    """
+    chat = Chat(tokenizer, trajectory.id)
+    messages = list(trajectory.prompt)
+    rendered, ids = chat.prompt(messages, None)
+    spans: list[tuple[int, int, int]] = []
+    last: Turn | None = None
+    for step in trajectory.steps:
+        if last is not None:
+            rendered, ids = chat.prompt(messages, last)
+            _check_prefix(trajectory.id, chat, last, rendered, ids)
+        start = len(ids)
+        ids = [*ids, *chat.encode(chat.mark(step.reply)), tokenizer.eos_token_id]
+        spans.append((start, len(ids), step.index))
+        last = Turn(rendered=rendered, messages=list(messages), ids=ids, text=step.reply, ended_by=tokenizer.eos_token)
+        messages += [Message(role="assistant", content=step.reply), Message(role="user", content=step.observation)]
+    return [TokenRow(ids=ids, spans=spans)]
+
+
+def _check_prefix(identity: str, chat: Chat, last: Turn, rendered: str, ids: list[int]) -> None:
+    """What is read for a reply begins with all that was read and written before it."""
+    name = getattr(chat.tokenizer, "name_or_path", "") or "the tokenizer"
+    if ids[: len(last.ids)] != last.ids:
+        raise StageError(
+            f"{identity}: the chat template of {name} rewrites earlier turns when one is added (templates that strip "
+            "reasoning do), so the tokens learnt would not be the tokens read; expected each rendering to begin with "
+            "the one before. Use a template that keeps earlier turns as they were."
+        )
+    follows = rendered[len(last.rendered) :]
+    closing = min((token for token in chat.control if token in follows), key=follows.find, default="nothing")
+    if closing != last.ended_by:
+        raise StageError(
+            f"{identity}: the chat template of {name} ends a reply with {closing}; expected the tokenizer's eos_token "
+            f"{last.ended_by}, where generation stops. Set the one to the other."
+        )
+
+
+def _check_spans(identity: str, row: TokenRow) -> None:
+    """Spans are in order, apart, not empty, and after the prompt."""
+    end_before = 1
+    for start, end, step in row.spans:
+        if not end_before <= start < end <= len(row.ids):
+            raise StageError(
+                f"{identity}: step {step} claims tokens {start} to {end} of {len(row.ids)}; expected spans in order, "
+                "apart and after the prompt. The record is damaged: collect the attempt again."
+            )
+        end_before = end
