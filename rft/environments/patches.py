@@ -1,0 +1,135 @@
+"""Git patches: cut into files, counted, matched against path patterns, and made from two texts."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+_HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
+_ESCAPES = {"a": 7, "b": 8, "t": 9, "n": 10, "v": 11, "f": 12, "r": 13, '"': 34, "\\": 92}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilePatch:
+    """What a patch does to one file."""
+
+    text: str
+    """The patch's lines for this file, header included."""
+    paths: tuple[str, ...]
+    """Every path it names, sorted: one, or two where it renames or copies."""
+    added: int
+    removed: int
+
+
+def split(patch: str) -> list[FilePatch]:
+    """The files of a patch in git's format, in order; their texts joined are the patch.
+
+    Raises ValueError when the text is not such a patch.
+    """
+    sections: list[list[str]] = []
+    open_old = open_new = 0
+    for line in _lines(patch):
+        if open_old or open_new:
+            old, new = _consumed(line)
+            open_old, open_new = open_old - old, open_new - new
+            if open_old < 0 or open_new < 0:
+                raise ValueError("a hunk has more lines than its header says")
+        elif line.startswith("diff --git "):
+            sections.append([])
+        elif hunk := _HUNK.match(line):
+            open_old, open_new = (int(count) if count else 1 for count in hunk.groups())
+        if not sections:
+            raise ValueError("it does not start with 'diff --git'")
+        sections[-1].append(line)
+    if open_old or open_new:
+        raise ValueError("its last hunk is cut off")
+    return [_file(section) for section in sections]
+
+
+def matches(path: str, patterns: Iterable[str]) -> bool:
+    """Is the path, or its last part, named by one of the fnmatch patterns?"""
+    name = path.rsplit("/", 1)[-1]
+    return any(fnmatchcase(path, pattern) or fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def make(path: str, old: str, new: str) -> str:
+    """The git patch that turns the text `old` of a file into `new`; both end with a line feed, or are empty."""
+    rows = difflib.unified_diff(_lines(old), _lines(new), f"a/{path}", f"b/{path}")
+    body = "".join(rows)
+    return f"diff --git a/{path} b/{path}\n{body}" if body else ""
+
+
+def _lines(text: str) -> list[str]:
+    """Lines with their line feed; nothing else ends a line in a patch."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
+
+
+def _consumed(line: str) -> tuple[int, int]:
+    """How many old and new lines a line inside a hunk stands for."""
+    match line[:1]:
+        case "+":
+            return 0, 1
+        case "-":
+            return 1, 0
+        case " " | "\n" | "\r":
+            return 1, 1
+        case "\\":
+            return 0, 0
+    raise ValueError("a hunk is cut off")
+
+
+def _file(lines: list[str]) -> FilePatch:
+    paths: set[str] = set()
+    added = removed = 0
+    start = next((i for i, line in enumerate(lines) if _HUNK.match(line)), len(lines))
+    for line in lines[1:start]:
+        row = line.rstrip("\n")
+        for lead, prefix in (("--- ", "a/"), ("+++ ", "b/")):
+            if row.startswith(lead) and row[len(lead) :].rstrip("\t") != "/dev/null":
+                paths.add(_without(prefix, _unquoted(row[len(lead) :].rstrip("\t"))))
+        for lead in ("rename from ", "rename to ", "copy from ", "copy to "):
+            if row.startswith(lead):
+                paths.add(_unquoted(row[len(lead) :]))
+    for line in lines[start:]:
+        added += line.startswith("+")
+        removed += line.startswith("-")
+    paths |= _named_in_header(lines[0].rstrip("\n"), known=bool(paths))
+    return FilePatch(text="".join(lines), paths=tuple(sorted(paths)), added=added, removed=removed)
+
+
+def _named_in_header(line: str, *, known: bool) -> set[str]:
+    """The paths of a `diff --git` line, where they can be told: an unquoted one may itself hold ` b/`."""
+    rest = line.removeprefix("diff --git ")
+    quoted = re.fullmatch(r'("(?:[^"\\]|\\.)*"|\S+) ("(?:[^"\\]|\\.)*"|\S+)', rest)
+    if quoted:
+        return {_without("a/", _unquoted(quoted[1])), _without("b/", _unquoted(quoted[2]))}
+    half = (len(rest) - 1) // 2
+    if rest[:half].removeprefix("a/") == rest[half + 1 :].removeprefix("b/") and rest[half : half + 1] == " ":
+        return {_without("a/", rest[:half])}
+    if known:
+        return set()
+    raise ValueError(f"its file cannot be told from '{line[:200]}'")
+
+
+def _without(prefix: str, path: str) -> str:
+    if not path.startswith(prefix):
+        raise ValueError(f"path '{path[:200]}' does not start with '{prefix}'")
+    return path[len(prefix) :]
+
+
+def _unquoted(name: str) -> str:
+    """A path as git prints it: plain, or in double quotes with C escapes of its bytes."""
+    if not (len(name) >= 2 and name[0] == name[-1] == '"'):
+        return name
+    out = bytearray()
+    for escape, plain in re.findall(r"\\([0-3][0-7]{2}|.)|([^\\]+)", name[1:-1], re.DOTALL):
+        if plain:
+            out += plain.encode("utf-8", "surrogateescape")
+        elif len(escape) == 3:
+            out.append(int(escape, 8))
+        elif escape in _ESCAPES:
+            out.append(_ESCAPES[escape])
+        else:
+            raise ValueError(f"path {name[:200]} holds an unknown escape")
+    return out.decode("utf-8", "surrogateescape")
