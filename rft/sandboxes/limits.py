@@ -1,0 +1,90 @@
+"""What every kind of sandbox lets a command use, and what a command finds around it."""
+
+import os
+import re
+import resource
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+@dataclass(kw_only=True)
+class Limits:
+    """The options of a sandbox. Sizes are bytes with an optional k, m or g."""
+
+    timeout: float = 30.0
+    """Seconds a command may take by the clock."""
+    cpu: float = 60.0
+    """Seconds of CPU time that a command and all it starts may use."""
+    memory: str = "1g"
+    """What all processes of a command may hold together, files in the sandbox included where they lie in memory."""
+    processes: int = 128
+    """How many processes and threads may exist at once."""
+    disk: str = "256m"
+    """What may be written in the sandbox, everywhere together."""
+    output: str = "64k"
+    """What is kept of a command's output: half from its start, half from its end."""
+    patch: str = "1m"
+    """The largest patch that `diff` gives; a larger one is a SandboxError."""
+
+    def __post_init__(self) -> None:
+        if self.timeout <= 0 or self.cpu <= 0 or self.processes < 8:
+            raise ValueError("timeout and cpu must be above 0 and processes at least 8")
+        self.memory_bytes = size("memory", self.memory)
+        self.disk_bytes = size("disk", self.disk)
+        self.output_bytes = size("output", self.output)
+        self.patch_bytes = size("patch", self.patch)
+
+    def rlimits(self, *, has_groups: bool, shares_user: bool) -> list[tuple[int, int]]:
+        """Limits for each process. Without control groups they stand in for the limits on all processes together.
+
+        `shares_user`: processes outside the sandbox run under the same user, so that counting them would be wrong.
+        """
+        limits = [
+            (resource.RLIMIT_CORE, 0),
+            (resource.RLIMIT_CPU, int(self.cpu) + 1),
+            (resource.RLIMIT_FSIZE, self.disk_bytes),
+            (resource.RLIMIT_NOFILE, 1024),
+        ]
+        if not has_groups:
+            limits.append((resource.RLIMIT_AS, self.memory_bytes))
+            if not shares_user:
+                limits.append((resource.RLIMIT_NPROC, self.processes))
+        return [(kind, min(value, _hard(kind))) for kind, value in limits]
+
+
+def _hard(kind: int) -> int:
+    hard = resource.getrlimit(kind)[1]
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard
+
+
+def size(name: str, text: str) -> int:
+    """Bytes of `64k`, `256m`, `1g` or a plain number. Raises ValueError."""
+    found = re.fullmatch(r"(\d+)\s*([kmg]?)i?b?", str(text).strip().lower())
+    if not found or int(found[1]) == 0:
+        raise ValueError(f"{name} is '{text}'; expected a size such as 64k, 256m or 1g")
+    return int(found[1]) * UNITS[found[2]]
+
+
+def environment(home: str, temporary: str, *folders: str) -> dict[str, str]:
+    """The environment of every command: nothing of the host's, nothing that differs from run to run."""
+    return {
+        "PATH": ":".join([*folders, "/usr/local/bin", "/usr/bin", "/bin"]),
+        "HOME": home,
+        "TMPDIR": temporary,
+        "USER": "agent",
+        "LANG": "C.UTF-8",
+        "TERM": "dumb",
+        "PAGER": "cat",
+        "GIT_PAGER": "cat",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+        "PYTHONNOUSERSITE": "1",
+    }
+
+
+def interpreter() -> Path:
+    """The Python that commands find as `python`: the one rft runs on, without its virtual environment."""
+    return Path(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
