@@ -50,10 +50,6 @@ class ContextFull(InferenceError):
     """The conversation no longer fits into the model's context."""
 
 
-class ContextFull(InferenceError):
-    """The conversation no longer fits the model's context."""
-
-
 class EnvironmentFault(RftError):
     """A task's start state could not be prepared, or its outcome could not be measured."""
 

@@ -1,0 +1,175 @@
+"""The commands. Each imports its work when it is called, so that `rft --help` answers at once.
+
+Results go to stdout, the log to stderr. Exit codes: 0 done, 1 a stage failed, 2 the recipe or the arguments are
+wrong, 130 interrupted.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from rft import __version__
+from rft.errors import RecipeError, RftError, did_you_mean
+
+STAGES = ("collect", "score", "select", "train", "evaluate")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = _parser()
+    try:
+        _know_command(given)
+        options, unknown = parser.parse_known_args(given)
+        if unknown:
+            raise RecipeError(f"{unknown[0]}: unknown argument; see `rft {options.command} --help`.")
+        work: Callable[[argparse.Namespace], None] = options.work
+        work(options)
+        sys.stdout.flush()
+    except RftError as error:
+        print(f"rft: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("rft: interrupted; the same command carries on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def _know_command(given: list[str]) -> None:
+    known = ("ls", "cp", "check", "run", *STAGES, "show")
+    if given and not given[0].startswith("-") and given[0] not in known:
+        raise RecipeError(
+            f"{given[0]}: no such command; expected one of {', '.join(known)}.{did_you_mean(given[0], known)}"
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rft",
+        description="Reinforced fine-tuning for agents: collect, score, select, train, evaluate, and go round again.",
+        epilog="Start with: rft ls; rft check quickstart; rft run quickstart. Exit codes: 0 done, 1 a stage failed, "
+        "2 the recipe or the arguments are wrong, 130 interrupted.",
+    )
+    parser.add_argument("--version", action="version", version=f"rft {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    _add(commands, "ls", "what ships: recipes, rubrics, and every name that `use:` knows", _ls)
+
+    copy = _add(commands, "cp", "copy a shipped recipe, rubric or prompt, to edit", _cp)
+    copy.add_argument("name", metavar="NAME", help="as `rft ls` lists it")
+    copy.add_argument("path", metavar="PATH", help="a new file, or a folder")
+
+    check = _add(commands, "check", "resolve, validate and import everything, derive what follows; run nothing", _check)
+    _recipe_arguments(check)
+    check.add_argument("--resolved", action="store_true", help="print the resolved recipe as YAML")
+
+    run = _add(commands, "run", "every round; continues where it stopped", _run)
+    _recipe_arguments(run)
+    _redo_argument(run)
+
+    for stage, text in {
+        "collect": "make a round's attempts at tasks",
+        "score": "answer the rubric on a round's attempts",
+        "select": "keep or drop each attempt, with the reason",
+        "train": "fine-tune on what was kept",
+        "evaluate": "attempt held-out tasks and compare with the round before (round 0: the starting policy)",
+    }.items():
+        command = _add(commands, stage, text, _stage)
+        _recipe_arguments(command)
+        command.add_argument("--round", type=int, default=1, metavar="N", help="which round (default 1)")
+        _redo_argument(command)
+
+    show = _add(commands, "show", "a row for each round; one attempt with its verdicts in the margin", _show)
+    show.add_argument("run", metavar="RUN", help="a run's folder, or its name under runs/")
+    show.add_argument("trajectory", metavar="TRAJECTORY", nargs="?", help="an attempt's id, or the start of one")
+    show.add_argument("--json", action="store_true", help="for machines")
+    return parser
+
+
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    text: str,
+    work: Callable[[argparse.Namespace], None],
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command.set_defaults(work=work)
+    return command
+
+
+def _recipe_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipe", metavar="RECIPE", help="a recipe's path, or the name of a shipped one")
+    command.add_argument(
+        "overrides", metavar="key=value", nargs="*", help="changes to the recipe, such as collect.samples=4"
+    )
+
+
+def _redo_argument(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--redo", action="store_true", help="throw away what is done or no longer fits, and redo it")
+
+
+def _ls(options: argparse.Namespace) -> None:
+    from rft.view.catalogue import print_catalogue
+
+    print_catalogue()
+
+
+def _cp(options: argparse.Namespace) -> None:
+    from rft.view.catalogue import copy
+
+    print(copy(options.name, options.path))
+
+
+def _check(options: argparse.Namespace) -> None:
+    from rft import loop, recipe
+    from rft.view.catalogue import print_rows
+
+    loaded = recipe.load(options.recipe, options.overrides)
+    rows = loop.check(loaded)
+    if options.resolved:
+        print(recipe.dump(loaded), end="")
+    else:
+        print_rows(f"recipe {loaded.name}", rows)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from rft import compare, loop, recipe
+
+    loaded = recipe.load(options.recipe, options.overrides)
+    if loaded.compare is not None:
+        compare.run(loaded, redo=options.redo)
+    else:
+        run = loop.run(loaded, redo=options.redo)
+        from rft.view.terminal import print_run
+
+        print_run(run)
+
+
+def _stage(options: argparse.Namespace) -> None:
+    from rft import loop, recipe
+
+    loaded = recipe.load(options.recipe, options.overrides)
+    run = loop.one_stage(loaded, options.round, options.command, redo=options.redo)
+    print(run.stage(options.round, options.command).path)
+
+
+def _show(options: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from rft.rundir import open_run
+    from rft.view.terminal import print_run, print_trajectory
+
+    path = Path(options.run) if Path(options.run).is_dir() else Path("runs") / options.run
+    run = open_run(path)
+    if options.trajectory:
+        print_trajectory(run, options.trajectory, as_json=options.json)
+    else:
+        print_run(run, as_json=options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""Rounds x stages: the whole framework on one page.
+
+Round 0 is the starting policy, which is only evaluated. Every later round collects, scores, selects, trains and
+evaluates. A stage that is done is skipped, so the same command carries on wherever it was stopped.
+"""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rft.errors import RecipeError
+from rft.plugins import build, import_from_here
+from rft.progress import say
+from rft.recipe import Recipe, to_config
+from rft.rundir import STAGES, Manifest, Run
+from rft.tracking import Tracker
+
+
+def run(recipe: Recipe, *, redo: bool = False) -> Run:
+    """Every round of a recipe; continues where it was stopped. Returns the finished run."""
+    run = Run(recipe)
+    with run.driving():
+        tracker = start_tracking(recipe, run)
+        try:
+            prepare_policy(recipe, run)
+            for round, stage in plan(recipe):
+                run_stage(recipe, run, round, stage, tracker, redo=redo)
+            report(run, tracker)
+        finally:
+            tracker.finish()
+    return run
+
+
+def plan(recipe: Recipe) -> list[tuple[int, str]]:
+    """Every (round, stage) in order."""
+    first = [(0, "evaluate")] if recipe.evaluate.splits else []
+    stages = STAGES if recipe.evaluate.splits else STAGES[:-1]
+    return first + [(round, stage) for round in range(1, recipe.rounds + 1) for stage in stages]
+
+
+def one_stage(recipe: Recipe, round: int, stage: str, *, redo: bool = False) -> Run:
+    """One stage of one round, by itself. Raises RecipeError where the round has no such stage."""
+    if (round, stage) not in plan(recipe):
+        raise RecipeError(f"{stage}: round {round} has no such stage; expected --round 1 to {recipe.rounds}.")
+    run = Run(recipe)
+    with run.driving():
+        tracker = start_tracking(recipe, run)
+        try:
+            prepare_policy(recipe, run)
+            run_stage(recipe, run, round, stage, tracker, redo=redo)
+        finally:
+            tracker.finish()
+    return run
+
+
+def run_stage(recipe: Recipe, run: Run, round: int, stage: str, tracker: Tracker, *, redo: bool) -> None:
+    """Do one stage if it is owed, and track what it measured."""
+    before = run.stage(round, stage).manifest()
+    work: Callable[..., None] = importlib.import_module(f"rft.{stage}").run
+    work(recipe, run, round, redo=redo)
+    manifest = run.stage(round, stage).require()
+    if before is not None and before == manifest:
+        say(f"round {round} {stage}: done before")
+        return
+    say(f"round {round} {stage}: {_summary(manifest)}")
+    tracker.log(round, stage, manifest.metrics)
+
+
+def prepare_policy(recipe: Recipe, run: Run) -> None:
+    """Make the starting policy where the recipe says to make one and it is not there yet.
+
+    A model made from scratch gets its vocabulary from the environment's own texts.
+    """
+    path = Path(run.starting_policy())
+    if recipe.policy.create is None or path.is_dir():
+        return
+    import_from_here()
+    environment = build("environment", recipe.environment, "environment")
+    fresh = build("fresh", recipe.policy.create, "policy.create")
+    say(f"policy: making {path} from scratch")
+    fresh.make(path, environment.texts(), recipe.seed)
+
+
+def start_tracking(recipe: Recipe, run: Run) -> Tracker:
+    """The recipe's tracker, started."""
+    tracker: Tracker = build("tracker", recipe.tracking, "tracking")
+    from omegaconf import OmegaConf
+
+    plain: Any = OmegaConf.to_container(to_config(recipe), resolve=True)
+    tracker.start(run.path, recipe.name, plain)
+    return tracker
+
+
+def report(run: Run, tracker: Tracker) -> None:
+    """Write the run's report and hand it to the tracker."""
+    from rft.view.report import write
+
+    paths = write(run)
+    for path in paths:
+        tracker.artifact(f"{run.recipe.name}-{path.stem}{path.suffix}", "report", path)
+
+
+def check(recipe: Recipe) -> list[tuple[str, str]]:
+    """Import and build every plug-in, derive what follows from the recipe, and run nothing.
+
+    Returns (what, how it stands) rows. Raises RecipeError at the first thing that is wrong.
+    """
+    import_from_here()
+    from rft import score, train
+    from rft.collect import draw_tasks
+    from rft.select.stage import Funnel
+
+    environment = build("environment", recipe.environment, "environment")
+    sandboxes = build("sandbox", recipe.sandbox, "sandbox")
+    build("agent", recipe.agent, "agent")
+    build("inference", recipe.policy.inference, "policy.inference")
+    build("pool", recipe.collect.pool, "collect.pool")
+    build("tracker", recipe.tracking, "tracking")
+    if recipe.collect.inference is not None:
+        build("inference", recipe.collect.inference, "collect.inference")
+    if recipe.policy.create is not None:
+        build("fresh", recipe.policy.create, "policy.create")
+    Funnel(recipe)
+    rubric = score.check(recipe)
+    train.check(recipe)
+    tasks = len(draw_tasks(environment, recipe.collect.split, recipe.collect.tasks, seed=recipe.seed + 1))
+    rows = [
+        ("policy", str(Run(recipe).starting_policy())),
+        ("sandbox", sandboxes.missing() or f"{recipe.sandbox['use']} works here"),
+        ("rubric", f"{rubric.name}: {len(rubric.criteria)} criteria"),
+        ("attempts a round", f"{tasks} tasks x {recipe.collect.samples} samples = {tasks * recipe.collect.samples}"),
+    ]
+    held_out = 0
+    for split in recipe.evaluate.splits:
+        count = len(draw_tasks(environment, split, recipe.evaluate.tasks, seed=recipe.seed))
+        held_out += count * recipe.evaluate.samples
+        rows.append((f"evaluate {split}", f"{count} tasks x {recipe.evaluate.samples} samples"))
+    total = recipe.rounds * tasks * recipe.collect.samples + (recipe.rounds + 1) * held_out
+    rows.append(("attempts in all", f"{total} over {recipe.rounds} rounds and the starting policy"))
+    return rows
+
+
+def _summary(manifest: Manifest) -> str:
+    facts = [f"{name} {value}" for name, value in manifest.counts.items()]
+    return f"{', '.join(facts)} ({manifest.seconds:.0f} s)"

@@ -1,0 +1,214 @@
+"""Groups, one after the other, through the rules in order; the first rule that drops an attempt is its reason."""
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from reward_models.types import Report
+from rft import store
+from rft.errors import StageError
+from rft.plugins import build, first_line, import_from_here
+from rft.progress import progress
+from rft.recipe import Recipe
+from rft.rundir import Run
+from rft.select.candidate import Candidate
+from rft.select.examples import examples_of
+from rft.store import Records
+from rft.types import Decision, Example, Record, Trajectory
+
+BROKE_DOWN = "broke_down"
+"""The rule that stands before all others: a breakdown is never learnt from."""
+KEPT = "kept"
+
+
+class FunnelRow(Record, frozen=True, kw_only=True):
+    """What one rule did in a round."""
+
+    rule: str
+    before: int
+    dropped: int
+    after: int
+    example: str = ""
+    """The first attempt that it dropped, with the reason."""
+
+
+def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
+    """Decide on every attempt of a round. When interrupted it is made anew: it is quick.
+
+    Raises StageError when a rule breaks down or nothing is kept.
+    """
+    stage = run.stage(round, "select")
+    trajectories = run.stage(round, "collect").path / "trajectories.jsonl"
+    reports = run.stage(round, "score").path / "reports.jsonl"
+    run.stage(round, "collect").require()
+    run.stage(round, "score").require()
+    if not stage.start([trajectories, reports], redo=redo):
+        return
+    decisions, examples = stage.path / "decisions.jsonl", stage.path / "examples.jsonl"
+    for path in (decisions, examples):
+        path.unlink(missing_ok=True)
+    funnel = Funnel(recipe)
+    groups = _Groups(trajectories, reports, seed=recipe.seed, tokenizer=_Tokenizer(run.policy(round)))
+    learnt = 0
+    with (
+        Records(decisions, Decision).writer() as decide,
+        Records(examples, Example).writer() as learn,
+        progress(f"round {round} select", len(groups)) as advance,
+    ):
+        for group in groups:
+            for candidate, decision in funnel.sift(group):
+                decide(decision)
+                for example in candidate.examples if decision.keep else []:
+                    learn(example)
+                    learnt += sum(end - start for start, end in example.spans)
+            advance(f"{funnel.kept} kept")
+    rows = funnel.rows()
+    store.write_atomic(stage.path / "funnel.json", msgspec.json.format(msgspec.json.encode(rows)))
+    if not funnel.kept:
+        worst = max(rows, key=lambda row: row.dropped)
+        raise StageError(
+            f"{stage.path}: nothing was kept of {funnel.seen} attempts; {worst.dropped} were dropped by '{worst.rule}' "
+            f"({worst.example}). Loosen select.rules, or collect more."
+        )
+    stage.finish(
+        [decisions, examples],
+        counts={"seen": funnel.seen, "kept": funnel.kept, "learnt_tokens": learnt},
+        metrics={
+            "kept": funnel.kept / funnel.seen,
+            "score_kept": funnel.mean_score(True),
+            "score_dropped": funnel.mean_score(False),
+        },
+    )
+
+
+class Funnel:
+    """The rules in order and what each has done."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        import_from_here()
+        self.names = [BROKE_DOWN, *_names(recipe.select.rules)]
+        self.rules: list[Callable[[Any], dict[str, str]]] = [
+            _broke_down,
+            *(build("rule", section, f"select.rules.{i}") for i, section in enumerate(recipe.select.rules)),
+        ]
+        self.seen = self.kept = 0
+        self._dropped = [0] * len(self.rules)
+        self._examples = [""] * len(self.rules)
+        self._scores: dict[bool, list[float]] = {True: [0.0, 0.0], False: [0.0, 0.0]}
+
+    def sift(self, group: list[Candidate]) -> Iterator[tuple[Candidate, Decision]]:
+        """A decision on each attempt of a group. Raises StageError when a rule breaks down."""
+        inside, reasons = list(group), {}
+        for number, (name, rule) in enumerate(zip(self.names, self.rules, strict=True)):
+            for identity, why in self._ask(name, rule, inside).items():
+                reasons[identity] = (name, why)
+                self._dropped[number] += 1
+                self._examples[number] = self._examples[number] or f"{identity}: {why}"
+            inside = [c for c in inside if c.id not in reasons]
+        for candidate in group:
+            name, why = reasons.get(candidate.id, (KEPT, ""))
+            keep = candidate.id not in reasons
+            self.seen += 1
+            self.kept += keep
+            if candidate.score is not None:
+                self._scores[keep][0] += candidate.score
+                self._scores[keep][1] += 1
+            yield (
+                candidate,
+                Decision(id=candidate.id, task_id=candidate.trajectory.task_id, keep=keep, rule=name, reason=why),
+            )
+
+    def _ask(self, name: str, rule: Callable[[Any], dict[str, str]], inside: list[Candidate]) -> dict[str, str]:
+        if not inside:
+            return {}
+        try:
+            dropped = rule(inside)
+            known = {c.id for c in inside}
+            return {str(identity): str(why) for identity, why in dropped.items() if identity in known}
+        except Exception as error:  # a user's rule may raise anything; deciding on without it would be silent
+            raise StageError(
+                f"select: rule '{name}' broke down on task {inside[0].trajectory.task_id}: "
+                f"{type(error).__name__}: {first_line(error)}. Mend it."
+            ) from error
+
+    def rows(self) -> list[FunnelRow]:
+        """What each rule did, in order."""
+        rows, before = [], self.seen
+        for name, dropped, example in zip(self.names, self._dropped, self._examples, strict=True):
+            rows.append(FunnelRow(rule=name, before=before, dropped=dropped, after=before - dropped, example=example))
+            before -= dropped
+        return rows
+
+    def mean_score(self, kept: bool) -> float:
+        """Mean score of those kept or dropped; 0 when none has a score."""
+        total, count = self._scores[kept]
+        return total / count if count else 0.0
+
+
+def _broke_down(group: list[Candidate]) -> dict[str, str]:
+    return {
+        c.id: f"{c.trajectory.failure.where}: {c.trajectory.failure.message[:160]}"
+        for c in group
+        if c.trajectory.failure
+    }
+
+
+def _names(rules: list[dict[str, Any]]) -> list[str]:
+    """Each rule's name; a name that stands twice gets its position."""
+    names = [str(section.get("use")) for section in rules]
+    return [name if names.count(name) == 1 else f"{name}#{i + 1}" for i, name in enumerate(names)]
+
+
+class _Groups:
+    """The attempts at each task, in a drawn order of tasks; holds offsets, not records."""
+
+    def __init__(self, trajectories: Path, reports: Path, *, seed: int, tokenizer: "_Tokenizer") -> None:
+        self._trajectories = Records(trajectories, Trajectory)
+        self._reports = Records(reports, Report)
+        self._report_at = self._reports.index()
+        self._offsets: dict[str, list[int]] = {}
+        for offset, record in self._trajectories.scan():
+            self._offsets.setdefault(record.task_id, []).append(offset)
+        self._seed = seed
+        self._tokenizer = tokenizer
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __iter__(self) -> Iterator[list[Candidate]]:
+        tasks = sorted(self._offsets)
+        random.Random(self._seed).shuffle(tasks)
+        for task in tasks:
+            group = [self._candidate(self._trajectories.at(offset)) for offset in self._offsets[task]]
+            yield sorted(group, key=lambda c: c.id)
+
+    def _candidate(self, trajectory: Trajectory) -> Candidate:
+        offset = self._report_at.get(trajectory.id)
+        learnable = trajectory.failure is None and any(step.reply for step in trajectory.steps)
+        return Candidate(
+            trajectory=trajectory,
+            report=self._reports.at(offset) if offset is not None else None,
+            examples=examples_of(trajectory, self._tokenizer.of(trajectory)) if learnable else [],
+            seed=self._seed,
+        )
+
+
+class _Tokenizer:
+    """The policy's tokenizer, loaded only where an engine gave no token ids."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._loaded: Any = None
+
+    def of(self, trajectory: Trajectory) -> Any:
+        """None for recorded tokens."""
+        if trajectory.tokens:
+            return None
+        if self._loaded is None:
+            from transformers import AutoTokenizer
+
+            self._loaded = AutoTokenizer.from_pretrained(self._model)
+        return self._loaded
