@@ -7,7 +7,6 @@ RftError                 one line for the user; exit code 1
 ├── SandboxError         the place where commands run broke: recorded on the trajectory, never a score
 ├── InferenceError       the model could not be asked: recorded on the trajectory, never a score
 │   └── ContextFull      the conversation no longer fits the model: a stop reason, not a breakdown
-│   └── ContextFull      the conversation no longer fits into the model's context: a stop reason
 └── EnvironmentFault     a task could not be prepared or graded: recorded on the trajectory, never a score
 
 A message has the form *where: what is wrong; what was expected. What to do.* Every class survives pickling,
