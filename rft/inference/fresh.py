@@ -15,7 +15,7 @@ SMALLEST_VOCABULARY = 256 + len(SPECIALS)
 
 @dataclass(kw_only=True)
 class TinyQwen3:
-    """The Qwen3 architecture (Yang et al., 2025, arXiv 2505.09388) with tied embeddings, at a size that a laptop trains."""
+    """The Qwen3 architecture (Yang et al., 2025, arXiv 2505.09388) with tied embeddings, small."""
 
     vocab_size: int = 700
     """Tokens of the byte-level BPE vocabulary: 256 bytes, 3 control tokens, and merges learnt from the texts."""

@@ -1,4 +1,4 @@
-"""Replays written answers; for tests, documents and the measuring of everything but the model. May read one YAML file."""
+"""Replays written answers, from the recipe or from one YAML file: for tests, documents and measurements."""
 
 import time
 from collections.abc import Sequence
