@@ -1,0 +1,215 @@
+"""Trackers: what is written, what is kept secret, and that W&B can neither stop a run nor hold it up."""
+
+import http.server
+import socket
+import socketserver
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from rft.errors import RecipeError
+from rft.plugins import build
+from rft.tracking import JsonLines, Nowhere, Tracker, Wandb, online_or_not, without_secrets
+
+
+@pytest.fixture(autouse=True)
+def _no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The machine's own W&B account stays out of it: the environment is what these tests are about."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [msgspec.json.decode(line) for line in (path / "metrics.jsonl").read_bytes().splitlines() if line]
+
+
+def test_json_lines_hold_every_stage_in_order(tmp_path: Path) -> None:
+    tracker = JsonLines()
+    tracker.start(tmp_path, "one", {})
+    tracker.log(1, "collect", {"resolved": 0.25})
+    tracker.log(1, "select", {"kept": 12, "odd": float("nan")})
+    tracker.finish()
+    assert lines(tmp_path) == [
+        {"step": 0, "round": 1, "stage": "collect", "metrics": {"collect/resolved": 0.25}},
+        {"step": 1, "round": 1, "stage": "select", "metrics": {"select/kept": 12.0, "select/odd": None}},
+    ]
+
+
+def test_json_lines_go_on_after_a_torn_line(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step":0,"round":0,"stage":"a","metrics":{}}\n{"step":1,"rou')
+    tracker = JsonLines()
+    tracker.start(tmp_path, "one", {})
+    tracker.log(1, "train", {"loss": 0.5})
+    whole = (tmp_path / "metrics.jsonl").read_bytes().splitlines()
+    assert len(whole) == 3
+    assert msgspec.json.decode(whole[2])["step"] == 2
+
+
+def test_nowhere_leaves_no_trace(tmp_path: Path) -> None:
+    tracker: Tracker = Nowhere()
+    tracker.start(tmp_path, "one", {})
+    tracker.log(1, "collect", {"resolved": 1})
+    tracker.table("funnel", ["rule"], [["resolved"]])
+    tracker.artifact("report", "report", tmp_path)
+    tracker.finish()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_recipe_sections_build_trackers() -> None:
+    tracker = build("tracker", {"use": "wandb", "project": "mine", "mode": "offline"}, "tracking")
+    assert (tracker.project, tracker.mode) == ("mine", "offline")
+    with pytest.raises(RecipeError, match=r"tracking\.mode"):
+        build("tracker", {"use": "wandb", "mode": "sometimes"}, "tracking")
+
+
+def test_secrets_never_leave_the_recipe() -> None:
+    recipe = {
+        "score": {"judge": {"api_key": "sk-1", "apiKey": "sk-2", "key_env": "JUDGE_KEY", "votes": 3}},
+        "policy": {"sampling": {"max_tokens": 512}, "auth_token": "t", "nested": [{"PASSWORD": "p", "name": "n"}]},
+        "headers": {"Authorization": "Bearer x", "X-Api-Key": "y"},
+        "url": "https://user:hunter2@judge:8000/v1?x=1",
+        "token": ["a", "b"],
+    }
+    assert without_secrets(recipe) == {
+        "score": {"judge": {"api_key": "<redacted>", "apiKey": "<redacted>", "key_env": "JUDGE_KEY", "votes": 3}},
+        "policy": {
+            "sampling": {"max_tokens": 512},
+            "auth_token": "<redacted>",
+            "nested": [{"PASSWORD": "<redacted>", "name": "n"}],
+        },
+        "headers": {"Authorization": "<redacted>", "X-Api-Key": "<redacted>"},
+        "url": "https://<redacted>@judge:8000/v1?x=1",
+        "token": ["<redacted>", "<redacted>"],
+    }
+
+
+def test_without_a_key_wandb_is_offline() -> None:
+    mode, why = online_or_not()
+    assert mode == "offline"
+    assert "no key" in why
+
+
+def test_a_key_in_netrc_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = _closed_port()
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
+    (tmp_path / "netrc").write_text(f"machine 127.0.0.1:{port} login user password {'k' * 40}\n")
+    mode, why = online_or_not()
+    assert mode == "offline"
+    assert "does not answer" in why
+
+
+def test_the_environment_may_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert online_or_not() == ("disabled", "")
+
+
+def test_a_server_that_never_answers_costs_seconds(silent_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", silent_server)
+    began = time.monotonic()
+    mode, _ = online_or_not()
+    assert mode == "offline"
+    assert time.monotonic() - began < 6
+
+
+def test_wandb_offline_for_real_and_the_same_id_after_a_restart(tmp_path: Path) -> None:
+    for round in (1, 2):
+        tracker = Wandb(project="test")
+        tracker.start(tmp_path, "arm", {"api_key": "sk-very-secret-value", "rounds": 2})
+        tracker.log(round, "collect", {"resolved": 0.25 * round})
+        tracker.table("funnel", ["rule", "dropped"], [["resolved", 3], ["min_score", None]])
+        (tmp_path / "report.md").write_text("# report\n")
+        tracker.artifact("report of arm", "report", tmp_path / "report.md")
+        tracker.finish()
+        tracker.finish()
+    identity = (tmp_path / "wandb_id").read_text()
+    stored = sorted((tmp_path / "wandb").glob("offline-run-*"))
+    assert {folder.name.rpartition("-")[2] for folder in stored} == {identity}
+    data = b"".join(file.read_bytes() for file in (tmp_path / "wandb").rglob("*") if file.is_file())
+    assert b"collect/resolved" in data
+    assert b"sk-very-secret-value" not in data
+    assert any((tmp_path / "wandb").rglob("funnel*.table.json"))
+    assert [line["metrics"] for line in lines(tmp_path)] == [{"collect/resolved": 0.25}, {"collect/resolved": 0.5}]
+
+
+def test_online_server_that_hangs_after_the_probe_neither_fails_nor_holds_the_run(
+    hanging_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    key = "k" * 40
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    monkeypatch.setenv("WANDB_BASE_URL", hanging_api)
+    began = time.monotonic()
+    tracker = Wandb(project="test", start_seconds=3, finish_seconds=3)
+    tracker.start(tmp_path, "arm", {})
+    tracker.log(1, "collect", {"resolved": 1.0})
+    tracker.finish()
+    assert time.monotonic() - began < 25
+    assert lines(tmp_path)[0]["metrics"] == {"collect/resolved": 1.0}
+    told = capfd.readouterr()
+    assert key not in told.out + told.err
+    assert told.err.count("wandb: start failed") == 1
+
+
+def test_a_broken_wandb_is_said_once_and_never_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The import is broken on purpose: no real server can be made to fail this early."""
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    tracker = Wandb(mode="offline")
+    tracker.start(tmp_path, "arm", {})
+    tracker.log(1, "collect", {"resolved": 1.0})
+    tracker.table("funnel", ["rule"], [["x"]])
+    tracker.finish()
+    assert len(lines(tmp_path)) == 1
+    assert capfd.readouterr().err.count("wandb:") == 1
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """Accepts connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+class _Hanging(http.server.BaseHTTPRequestHandler):
+    released: threading.Event
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        self.released.wait(60)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+
+class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    daemon_threads = True
+
+
+@pytest.fixture
+def hanging_api() -> Iterator[str]:
+    """Answers the probe; every API call hangs."""
+    handler = type("Handler", (_Hanging,), {"released": threading.Event()})
+    server = _Server(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    handler.released.set()  # type: ignore[attr-defined]
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def _closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
