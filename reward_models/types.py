@@ -1,4 +1,4 @@
-"""The nouns of judging: Criterion, Rubric, Transcript, Verdict, Report."""
+"""The nouns of judging: Criterion, Rubric, Transcript, Finding, Verdict, Report."""
 
 from typing import Any, Literal
 
@@ -56,6 +56,7 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt as a judge and a rule see it. It never holds the gold answer or the grader's tests."""
 
     id: str
+    task_id: str = ""
     statement: str
     steps: list[TranscriptStep]
     patch: str = ""
@@ -67,6 +68,17 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
     """Path patterns that the agent should leave alone."""
     tampered: list[str] = []
     """Protected files that the final state changed."""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rule found. `value` None is *unknown*, and `why` says why."""
+
+    value: float | None
+    """In [0, 1]: how far the behaviour is there."""
+    why: str = ""
+    steps: list[int] = []
+    """Steps that show it."""
+    evidence: str = ""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
