@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         work(options)
         sys.stdout.flush()
     except RftError as error:
-        print(f"rft: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"rft: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("rft: interrupted; the same command carries on", file=sys.stderr)

@@ -22,6 +22,11 @@ class RftError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        """One line, whatever was quoted in it."""
+        text = "".join(c if c.isprintable() else " " for c in super().__str__())
+        return " ".join(text.split())
+
 
 class RecipeError(RftError):
     """A recipe, a rubric, a task file or an argument is wrong."""

@@ -93,6 +93,8 @@ class Records(Generic[T]):
         with self.path.open("ab", buffering=0) as file:
             lock(file.fileno(), self.path)
             seen: set[str] = set(self.index())
+            if not _ends_with_newline(self.path):
+                _write_whole(file.fileno(), b"\n", self.path)
 
             def append(record: T) -> None:
                 identity: str = record.id  # type: ignore[attr-defined]
@@ -135,6 +137,13 @@ class Records(Generic[T]):
                 fresh.replace(self.path)
         fresh.unlink(missing_ok=True)
         return damaged, refused
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        return file.read() in (b"", b"\n")
 
 
 def lock(descriptor: int, path: Path) -> None:
