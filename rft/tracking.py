@@ -119,6 +119,7 @@ class Wandb:
             self._run = self._open(run_path, name, recipe, mode)
         if self._run is None and mode == "online":
             with self._forgiving("start offline"):
+                _end_service()
                 self._run = self._open(run_path, name, recipe, "offline")
 
     def log(self, round: int, stage: str, metrics: dict[str, float]) -> None:
@@ -151,6 +152,8 @@ class Wandb:
         self._run = None
 
     def _open(self, run_path: Path, name: str, recipe: dict[str, Any], mode: str) -> Any:
+        # Its crash reports keep a process without a network from ending for some 20 s.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
         settings = wandb.Settings(
@@ -236,6 +239,13 @@ def without_secrets(value: Any, key: str = "") -> Any:
 
 
 _SECRET_WORDS = {"key", "apikey", "token", "secret", "password", "passwd", "authorization", "credential", "credentials"}
+
+
+def _end_service() -> None:
+    """W&B's helper process holds a half-opened run by its id; without it the id is free again."""
+    import wandb
+
+    wandb.teardown()
 
 
 def _has_netrc_entry(host: str) -> bool:
