@@ -115,12 +115,13 @@ class Wandb:
         mode, why = (self.mode, "") if self.mode != "auto" else online_or_not()
         if why:
             progress.say(f"wandb: offline ({why}); `wandb sync {run_path / 'wandb'}/offline-run-*` uploads it later")
+        identity = _kept_id(run_path / "wandb_id")
         with self._forgiving("start"):
-            self._run = self._open(run_path, name, recipe, mode)
+            self._run = self._open(run_path, name, recipe, mode, identity)
         if self._run is None and mode == "online":
             with self._forgiving("start offline"):
-                _end_service()
-                self._run = self._open(run_path, name, recipe, "offline")
+                # The id itself stays taken by the half-opened run for as long as this process lives.
+                self._run = self._open(run_path, name, recipe, "offline", f"{identity}offline")
 
     def log(self, round: int, stage: str, metrics: dict[str, float]) -> None:
         """The numbers under `<stage>/…`, over the axis `round`."""
@@ -151,7 +152,7 @@ class Wandb:
                 self._run.finish()
         self._run = None
 
-    def _open(self, run_path: Path, name: str, recipe: dict[str, Any], mode: str) -> Any:
+    def _open(self, run_path: Path, name: str, recipe: dict[str, Any], mode: str, identity: str) -> Any:
         # Its crash reports keep a process without a network from ending for some 20 s.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
@@ -171,7 +172,7 @@ class Wandb:
             group=self.group,
             tags=self.tags or None,
             mode=mode,  # type: ignore[arg-type]
-            id=_kept_id(run_path / "wandb_id"),
+            id=identity,
             resume="allow" if mode == "online" else None,
             name=name,
             dir=str(run_path),
@@ -239,13 +240,6 @@ def without_secrets(value: Any, key: str = "") -> Any:
 
 
 _SECRET_WORDS = {"key", "apikey", "token", "secret", "password", "passwd", "authorization", "credential", "credentials"}
-
-
-def _end_service() -> None:
-    """W&B's helper process holds a half-opened run by its id; without it the id is free again."""
-    import wandb
-
-    wandb.teardown()
 
 
 def _has_netrc_entry(host: str) -> bool:
