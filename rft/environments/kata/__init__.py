@@ -35,7 +35,8 @@ _LEFTOVERS = ("__pycache__/*", "*.pyc")
 class Kata:
     """Some hundred repositories of one module and its tests, made by seeded mutation; needs no download.
 
-    Splits: `train`; `heldout`, other slips in the functions of `train`; `heldout_functions`, functions never in `train`.
+    Splits: `train`; `heldout`, other slips in the functions of `train`; `heldout_functions`, functions that are never
+    in `train`.
     """
 
     modules: list[str] | None = None

@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 _COMPARISONS = {
@@ -122,7 +122,9 @@ def _operator_edits(rows: list[str], function: ast.FunctionDef) -> Iterator[_Edi
 def _expression_edits(rows: list[str], function: ast.FunctionDef) -> Iterator[_Edit]:
     """Slips in a single expression."""
     defaults = {id(node) for node in function.args.defaults}
-    indices = {id(inner) for node in ast.walk(function) if isinstance(node, ast.Subscript) for inner in ast.walk(node.slice)}
+    indices = {
+        id(inner) for node in ast.walk(function) if isinstance(node, ast.Subscript) for inner in ast.walk(node.slice)
+    }
     for node in ast.walk(function):
         if isinstance(node, ast.Constant):
             kind = "default" if id(node) in defaults else "index" if id(node) in indices else "constant"
@@ -154,7 +156,7 @@ def _text(rows: list[str], node: ast.expr) -> str:
 
 
 def _between(
-    rows: list[str], left: ast.expr, right: ast.expr, operator: str, table: dict[str, tuple[str, ...]]
+    rows: list[str], left: ast.expr, right: ast.expr, operator: str, table: Mapping[str, tuple[str, ...]]
 ) -> Iterator[_Edit]:
     if left.end_lineno != right.lineno or left.end_col_offset is None:
         return
@@ -187,7 +189,9 @@ def _constants(node: ast.Constant, kind: str) -> Iterator[_Edit]:
 
 
 def _twins(function: ast.expr) -> Iterator[_Edit]:
-    name = function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
+    name = (
+        function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
+    )
     if function.end_col_offset is None:
         return
     for one, other in [*_TWINS, *((b, a) for a, b in _TWINS)]:
@@ -236,5 +240,3 @@ def _early_returns(rows: list[str], function: ast.FunctionDef) -> Iterator[Mutat
             yield Mutation(
                 function=function.name, operator="early return", line=node.end_lineno + 1, before="", after=after
             )
-
-

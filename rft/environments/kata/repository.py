@@ -72,7 +72,9 @@ def start_state(task: Task) -> Path:
     try:
         content = files(module, mutation(task).apply(clean_source(module)))
     except ValueError as error:
-        raise EnvironmentFault(f"{task.id}: does not fit the package '{module}': {error}. Make the tasks again.") from None
+        raise EnvironmentFault(
+            f"{task.id}: does not fit the package '{module}': {error}. Make the tasks again."
+        ) from None
     place = _cache_folder() / digest([content, _ENVIRONMENT])
     if not place.is_dir():
         try:
