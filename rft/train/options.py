@@ -1,0 +1,90 @@
+"""What the recipe's `train` section means to TRL, peft and DeepSpeed: their own options, checked by name."""
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rft.errors import RecipeError, did_you_mean
+from rft.plugins import first_line
+from rft.recipe import Recipe, shipped_content
+
+OURS = {
+    "output_dir": "the run's folder decides it",
+    "deepspeed": "set train.deepspeed",
+    "resume_from_checkpoint": "the same command resumes by itself",
+    "dataset_kwargs": "examples come with their exact tokens",
+    "assistant_only_loss": "examples say exactly what is learnt",
+    "completion_only_loss": "examples say exactly what is learnt",
+    "chat_template_path": "the tokens are the policy's own",
+    "eos_token": "the tokens are the policy's own",
+    "dataloader_drop_last": "it leaves out examples",
+}
+"""Options of TRL that would break exactness or the run's order, and why they are not the recipe's to set."""
+
+
+def check(recipe: Recipe) -> None:
+    """Raises RecipeError for an option of `train` that its library does not know. Imports TRL, and peft for `lora`."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    check_trl(recipe.train.trl, budget=recipe.train.tokens)
+    if recipe.train.lora is not None:
+        check_lora(recipe.train.lora)
+    if recipe.train.deepspeed is not None:
+        deepspeed_path(recipe.train.deepspeed)
+    if recipe.train.tokens is not None and recipe.train.tokens < 1:
+        raise RecipeError(f"train.tokens: is {recipe.train.tokens}; expected at least 1, or leave it out.")
+
+
+def check_trl(given: dict[str, Any], *, budget: int | None) -> None:
+    """Raises RecipeError for options that SFTConfig does not know, or that are not the recipe's to set."""
+    from trl import SFTConfig
+
+    _check_names(given, (field.name for field in dataclasses.fields(SFTConfig) if field.init), "train.trl", "SFTConfig")
+    for key, why in OURS.items():
+        if key in given:
+            raise RecipeError(f"train.trl.{key}: cannot be set, {why}. Leave it out.")
+    if given.get("packing") and given.get("packing_strategy", "bfd") != "bfd":
+        raise RecipeError(
+            f"train.trl.packing_strategy: '{given['packing_strategy']}' cuts examples in pieces; expected bfd."
+        )
+    if budget is not None and (clash := given.keys() & {"num_train_epochs", "max_steps"}):
+        raise RecipeError(f"train.trl.{min(clash)}: train.tokens decides how long to train. Leave one of the two out.")
+
+
+def check_lora(given: dict[str, Any]) -> None:
+    """Raises RecipeError for options that peft.LoraConfig does not know or refuses."""
+    from peft import LoraConfig
+
+    _check_names(given, (field.name for field in dataclasses.fields(LoraConfig) if field.init), "train.lora", "peft")
+    try:
+        LoraConfig(**given)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"train.lora: {first_line(error)}.") from None
+
+
+def deepspeed_path(name: str) -> Path:
+    """The DeepSpeed configuration of a name in launch/deepspeed, or at a path. Raises RecipeError."""
+    shipped = shipped_content("launch") / "deepspeed"
+    path = shipped / f"{name}.json" if (shipped / f"{name}.json").is_file() else Path(name)
+    known = sorted(p.stem for p in shipped.glob("*.json"))
+    try:
+        if isinstance(json.loads(path.read_bytes()), dict):
+            return path.resolve()
+    except OSError:
+        raise RecipeError(
+            f"train.deepspeed: no configuration '{name}'; expected one of {', '.join(known)}, or a path."
+            f"{did_you_mean(name, known)}"
+        ) from None
+    except ValueError as error:
+        raise RecipeError(f"train.deepspeed: {path} is not JSON ({first_line(error)}). Mend it.") from None
+    raise RecipeError(f"train.deepspeed: {path} holds no object; expected DeepSpeed's keys and values.")
+
+
+def _check_names(given: dict[str, Any], known: Iterable[str], where: str, owner: str) -> None:
+    names = list(known)
+    for key in given:
+        if key not in names:
+            raise RecipeError(f"{where}.{key}: {owner} has no such option.{did_you_mean(key, names)}")

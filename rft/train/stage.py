@@ -1,0 +1,88 @@
+"""The stage `train`: reads a round's examples, leaves `checkpoint/`, `train.json` and `log.jsonl`."""
+
+import os
+import shutil
+from pathlib import Path
+from statistics import fmean
+
+import msgspec
+
+from rft.errors import StageError
+from rft.recipe import Recipe
+from rft.rundir import Run, Stage
+from rft.store import write_atomic
+from rft.train.options import deepspeed_path
+from rft.train.process import Result, Spec, logged, train_in_process
+from rft.train.resume import last_checkpoint, set_back
+from rft.types import Checkpoint
+
+
+def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
+    """Train the round's policy on its examples; goes on where an interrupted training stopped.
+
+    Raises StageError or RecipeError, one line. torch is only ever imported in the trainer's own process.
+    """
+    select = run.stage(round, "select")
+    select.require()
+    examples = select.path / "examples.jsonl"
+    stage = run.stage(round, "train")
+    if not stage.start([examples], redo=redo):
+        return
+    if not examples.exists() or not examples.stat().st_size:
+        raise StageError(
+            f"train: round {round} selected no examples, so there is nothing to learn from; "
+            f"{select.path / 'funnel.json'} says which rule dropped what. Loosen select.rules or collect more."
+        )
+    spec = _spec(recipe, run, round, stage, examples)
+    result = train_in_process(spec)
+    _finish(stage, spec, recipe.train.method, result)
+
+
+def _spec(recipe: Recipe, run: Run, round: int, stage: Stage, examples: Path) -> Spec:
+    resume = last_checkpoint(stage.path / "trainer")
+    set_back(stage.path / "log.jsonl", resume)
+    train = recipe.train
+    return Spec(
+        model=run.policy(round),
+        examples=str(examples),
+        folder=str(stage.path),
+        seed=recipe.seed,
+        tokens=train.tokens,
+        workers=train.workers,
+        deepspeed=str(deepspeed_path(train.deepspeed)) if train.deepspeed else None,
+        lora=train.lora,
+        trl=train.trl,
+        resume=str(resume) if resume else None,
+        parent=os.getpid(),
+    )
+
+
+def _finish(stage: Stage, spec: Spec, method: str, result: Result) -> None:
+    losses = [line["loss"] for line in logged(stage.path / "log.jsonl")]
+    metrics = {
+        "loss": fmean(losses),
+        "loss_first": losses[0],
+        "loss_last": losses[-1],
+        "learnt_tokens": result.learnt_tokens,
+        "tokens": result.tokens,
+        "tokens_per_second": result.tokens_per_second,
+        "examples": result.examples,
+        "steps": result.steps,
+        "seconds": result.seconds,
+    }
+    checkpoint = Checkpoint(
+        path=str(stage.path / "checkpoint"),
+        base=spec.model,
+        method=method,
+        examples=result.examples,
+        learnt_tokens=result.learnt_tokens,
+        metrics=metrics,
+    )
+    write_atomic(stage.path / "train.json", msgspec.json.format(msgspec.json.encode(checkpoint)) + b"\n")
+    # The optimizer's state is large, and only an unfinished training needs it.
+    shutil.rmtree(stage.path / "trainer", ignore_errors=True)
+    stage.finish(
+        [stage.path / name for name in ("checkpoint", "train.json", "log.jsonl")],
+        counts={"examples": result.examples, "steps": result.steps, "learnt_tokens": result.learnt_tokens},
+        metrics=metrics,
+    )

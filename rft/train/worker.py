@@ -1,0 +1,59 @@
+"""The training process: `python -m rft.train.worker spec.json`. Reads examples and a policy, leaves a new policy.
+
+With several workers it becomes PyTorch's launcher, which starts this module once for each.
+"""
+
+import os
+import socket
+import sys
+import traceback
+from pathlib import Path
+
+import msgspec
+
+from rft.errors import RftError
+from rft.plugins import first_line
+from rft.store import write_atomic
+from rft.train.process import Complaint, Spec, end_with_parent
+
+
+def main() -> None:
+    """Train, and leave the reason behind when that fails."""
+    spec = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Spec)
+    is_rank = "RANK" in os.environ and "TORCHELASTIC_RUN_ID" in os.environ
+    end_with_parent(None if is_rank else spec.parent)
+    if spec.workers > 1 and not is_rank:
+        _become_launcher(spec.workers)
+    if spec.deepspeed and not is_rank:
+        _be_the_only_rank()
+    from rft.train.sft import train
+
+    try:
+        train(spec)
+    except Exception as error:
+        traceback.print_exc()
+        kind = type(error).__name__
+        message = str(error) if isinstance(error, RftError) else first_line(error)
+        complaint = Path(spec.folder) / "error.json"
+        if not complaint.exists():  # the first of several ranks knows the cause, the others its effects
+            write_atomic(complaint, msgspec.json.encode(Complaint(kind=kind, message=message)))
+        sys.exit(1)
+
+
+def _become_launcher(workers: int) -> None:
+    """Replace this process, which keeps its number and its tie to the parent."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(workers)]
+    os.execv(sys.executable, [sys.executable, *launcher, "-m", "rft.train.worker", sys.argv[1]])
+
+
+def _be_the_only_rank() -> None:
+    """What DeepSpeed asks the environment for when nobody launched it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ.update(alone)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""A tiny policy made from scratch, and runs whose select stage is done."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rft.inference.fresh import TinyQwen3
+from rft.recipe import Policy, Recipe, Train
+from rft.rundir import Run
+from rft.store import Records
+from rft.types import Example
+
+WORDS = "alpha beta gamma delta open close read write test fail pass fix".split()
+MakeRun = Callable[..., tuple[Recipe, Run]]
+
+
+def make_examples(count: int, *, seed: int = 0, length: int = 60) -> list[Example]:
+    """Rows with two learnt spans and a lot of context between them."""
+    draw = random.Random(seed)
+    examples = []
+    for number in range(count):
+        ids = [draw.randrange(3, 250) for _ in range(draw.randrange(length // 2, length))]
+        half = len(ids) // 2
+        spans = [(4, 9), (half, half + 6)]
+        identity = f"task-{number}/1/0"
+        examples.append(
+            Example(
+                id=f"{identity}/0",
+                trajectory_id=identity,
+                task_id=f"task-{number}",
+                ids=ids,
+                spans=spans,
+                provenance="recorded",
+            )
+        )
+    return examples
+
+
+@pytest.fixture(scope="session")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained Qwen3 with a context of 256 tokens."""
+    path = tmp_path_factory.mktemp("policy") / "tiny"
+    shape = TinyQwen3(
+        vocab_size=300, hidden_size=32, layers=2, heads=2, kv_heads=1, intermediate_size=64, max_position=256
+    )
+    shape.make(path, WORDS * 20, seed=0)
+    return path
+
+
+@pytest.fixture
+def make_run(tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
+    """A run with a finished select stage in round 1."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # tests share their cores
+
+    def make(examples: list[Example], name: str = "small", **train: Any) -> tuple[Recipe, Run]:
+        recipe = Recipe(
+            name=name,
+            runs=str(tmp_path / "runs"),
+            policy=Policy(model=str(policy)),
+            environment={"use": "kata"},
+            train=Train(**train),
+        )
+        run = Run(recipe)
+        select = run.stage(1, "select")
+        select.start()
+        file = select.path / "examples.jsonl"
+        with Records(file, Example).writer() as append:
+            for example in examples:
+                append(example)
+        select.finish([file], counts={"examples": len(examples)}, metrics={})
+        return recipe, run
+
+    return make
