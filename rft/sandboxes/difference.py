@@ -5,6 +5,9 @@ are found by comparing it with the start state, stored as objects beside the sta
 objects. What the agent did to `.git`, `.gitattributes`, `.gitignore`, hooks or configuration has no say.
 """
 
+# Paths are strings here: pathlib takes longer to import than all the rest.
+# ruff: noqa: PTH101, PTH102, PTH115, PTH116, PTH118, PTH123
+
 import contextlib
 import hashlib
 import os
@@ -127,7 +130,7 @@ def unlocked(path: bytes, mode: int) -> Iterator[Iterator[os.DirEntry[bytes]]]:
         listing = os.scandir(path)
         os.stat(os.path.join(path, b"."))
     except PermissionError:
-        os.chmod(path, mode)  # noqa: PTH101 - pathlib is slow to import
+        os.chmod(path, mode)
         listing = os.scandir(path)
     with listing:
         yield listing
@@ -156,11 +159,11 @@ def mode(status: os.stat_result) -> int:
 def content(path: bytes, status: os.stat_result) -> bytes:
     """A file's bytes, or a link's target."""
     if stat.S_ISLNK(status.st_mode):
-        return os.readlink(path)  # noqa: PTH115 - pathlib is slow to import
+        return os.readlink(path)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except PermissionError:
-        os.chmod(path, 0o600)  # noqa: PTH101
+        os.chmod(path, 0o600)
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         found = bytearray()
@@ -180,7 +183,7 @@ def store(path: bytes, status: os.stat_result, scratch: str) -> tuple[int, str]:
     name = hashlib.sha1(whole, usedforsecurity=False).hexdigest()
     folder = f"{scratch}/objects/{name[:2]}"
     with contextlib.suppress(FileExistsError):
-        os.mkdir(folder)  # noqa: PTH102
-    with open(f"{folder}/{name[2:]}", "wb") as file:  # noqa: PTH123
+        os.mkdir(folder)
+    with open(f"{folder}/{name[2:]}", "wb") as file:
         file.write(zlib.compress(whole, 1))
     return mode(status), name

@@ -45,7 +45,7 @@ class Local(Limits):
         with theirs:
             process = subprocess.Popen(
                 [str(interpreter()), "-I", "-S", supervisor.__file__],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 env={"PATH": "/usr/bin:/bin"},

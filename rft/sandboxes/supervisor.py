@@ -5,6 +5,9 @@ fixed header `REPLY` and raw bytes, so the other side never interprets anything 
 namespace it is process 1: nothing in there can kill it, everything in there dies with it.
 """
 
+# Paths are strings here: pathlib takes longer to import than all the rest.
+# ruff: noqa: PTH100, PTH102, PTH120, PTH123, PTH208
+
 import contextlib
 import ctypes
 import marshal
@@ -16,6 +19,7 @@ import stat
 import struct
 import sys
 import time
+from collections.abc import Callable
 
 REPLY = struct.Struct("!BiiIIQd")
 """Kind, exit code (-1: killed), signal, bytes before the gap, bytes that follow, bytes left out, seconds."""
@@ -292,19 +296,25 @@ class Supervisor:
     def diff(self, limit: int) -> bytes:
         """The working directory against the start state, after every other process was ended."""
         self.end_all()
-        sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - pathlib is slow to import
+        sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
         from difference import difference  # type: ignore[import-not-found]
 
         self.tool(["rm", "-rf", "--", self.scratch + "/diff"])
         os.mkdir(self.scratch + "/diff")
-        patch = difference(self.start, self.work, self.scratch + "/diff", limit, self.tool)
+        patch: bytes = difference(self.start, self.work, self.scratch + "/diff", limit, self.tool)
         return REPLY.pack(DONE, 0, 0, 0, len(patch), 0, 0.0) + patch
 
     # --- the channel ---
 
     def serve(self) -> None:
         """Answer requests until the channel closes; then nothing is left."""
-        offered = {"run": self.run, "read": self.read, "write": self.write, "copy": self.copy, "diff": self.diff}
+        offered: dict[str, Callable[..., bytes]] = {
+            "run": self.run,
+            "read": self.read,
+            "write": self.write,
+            "copy": self.copy,
+            "diff": self.diff,
+        }
         while not self.is_orphaned and (request := receive()) is not None:
             name, *arguments = request
             try:
@@ -331,7 +341,7 @@ def descendants(root: int) -> list[int]:
         process = todo.pop(0)
         with contextlib.suppress(OSError):
             for task in os.listdir(f"/proc/{process}/task"):
-                with open(f"/proc/{process}/task/{task}/children") as file:  # noqa: PTH123 - pathlib is slow to import
+                with open(f"/proc/{process}/task/{task}/children") as file:
                     below = [int(word) for word in file.read().split()]
                 found += below
                 todo += below
@@ -344,7 +354,7 @@ def receive() -> list | None:  # type: ignore[type-arg]
     if head is None:
         return None
     body = read_whole(int.from_bytes(head, "big"))
-    return None if body is None else list(marshal.loads(body))  # noqa: S302 - written by the program that started us
+    return None if body is None else list(marshal.loads(body))
 
 
 def read_whole(size: int) -> bytes | None:
