@@ -1,0 +1,225 @@
+"""A report for each trajectory, appended as it is made."""
+
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from pathlib import Path
+
+from reward_models import rubric as rubrics
+from reward_models.errors import RubricError
+from reward_models.evaluation import evaluate
+from reward_models.judge import Judge
+from reward_models.types import Report, Rubric
+from rft.errors import RecipeError, StageError
+from rft.plugins import build, import_from_here
+from rft.progress import progress, say
+from rft.recipe import Recipe
+from rft.rundir import Run
+from rft.score.transcript import to_transcript
+from rft.store import Records
+from rft.types import Trajectory
+
+FILE = "reports.jsonl"
+
+
+def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
+    """Score a round's trajectories.
+
+    Raises RecipeError when the rubric or the judge is wrong, StageError when a verdict is unknown and the recipe says
+    to stop then, or when the judge could be asked about no trajectory at all.
+    """
+    stage = run.stage(round, "score")
+    trajectories = run.stage(round, "collect").path / "trajectories.jsonl"
+    run.stage(round, "collect").require()
+    path = stage.path / FILE
+    if not redo:
+        _refuse_other_rubric(path, rubrics.digest(load_rubric(recipe)))
+    if not stage.start([trajectories], redo=redo):
+        return
+    tally = reports(recipe, trajectories, path, title=f"round {round} score")
+    stage.finish([path], counts=tally.counts(), metrics=tally.metrics())
+
+
+def reports(recipe: Recipe, trajectories: Path, path: Path, *, title: str = "score") -> "Tally":
+    """Append to `path` the reports that it does not hold yet, one for each trajectory.
+
+    Reports that a judge's outage left without verdicts, and damaged ones, are set aside and made again. Memory does
+    not grow with the number of trajectories. Returns the tally of the whole file.
+    """
+    scorer = Scorer(recipe)
+    records = Records(path, Report)
+    attempts = Records(trajectories, Trajectory)
+    total = 0
+    breakdowns = set()
+    for trajectory in attempts:
+        total += 1
+        if trajectory.failure is not None:
+            breakdowns.add(trajectory.id)
+    damaged, failed = records.repair(keep=lambda report: not report.failure or report.id in breakdowns)
+    if damaged or failed:
+        say(f"{path}: {damaged} damaged and {failed} failed reports set aside; they are made again")
+    _refuse_other_rubric(path, scorer.digest)
+    tally = Tally()
+    done = set()
+    for report in records:
+        tally.add(report, broke_down=report.id in breakdowns)
+        done.add(report.id)
+    owed = (trajectory for trajectory in attempts if trajectory.id not in done)
+    with records.writer() as append, progress(title, total, len(done)) as advance:
+        for report in _concurrently(scorer, owed):
+            append(report)
+            tally.add(report, broke_down=report.id in breakdowns)
+            advance(tally.note())
+    if tally.failed and tally.failed == tally.reports - tally.broke_down:
+        raise StageError(
+            f"{path}: the judge answered on none of {tally.failed} trajectories, most recently: {tally.cause}. "
+            "Mend the cause and run the same command again."
+        )
+    return tally
+
+
+class Scorer:
+    """Makes one report; safe to call from many threads."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.section = recipe.score
+        self.rubric = load_rubric(recipe)
+        self.digest = rubrics.digest(self.rubric)
+        self.judge: Judge | None = build("judge", recipe.score.judge, "score.judge") if recipe.score.judge else None
+        asked = next((criterion.id for criterion in self.rubric.criteria if criterion.question), None)
+        if asked is not None and self.judge is None:
+            raise RecipeError(
+                f"score.judge: missing; criterion '{asked}' of rubric '{self.rubric.name}' asks a question. "
+                "Add a judge, such as {use: endpoint, …}, or choose a rubric of rules."
+            )
+
+    @property
+    def threads(self) -> int:
+        """How many trajectories are judged at once; rules alone gain nothing from threads."""
+        return int(getattr(self.judge, "concurrent", 1)) if self.judge is not None else 1
+
+    def __call__(self, trajectory: Trajectory) -> Report:
+        """The report on a trajectory. Raises StageError when a verdict is unknown and the recipe says to stop."""
+        if trajectory.failure is not None:
+            failure = f"{trajectory.failure.where}: {trajectory.failure.message}"
+            return self._without_score(trajectory, failure)
+        report = evaluate(
+            to_transcript(trajectory),
+            self.rubric,
+            judge=self.judge,
+            votes=self.section.votes,
+            unknown="leave_out" if self.section.unknown == "leave_out" else "no_score",
+        )
+        if self.section.unknown == "stop" and not report.failure:
+            for verdict in report.verdicts:
+                if verdict.value is None:
+                    raise StageError(
+                        f"score: {trajectory.id}: criterion '{verdict.criterion}' is unknown ({verdict.why}), and "
+                        "score.unknown is stop. Mend the cause, or choose leave_out or no_score."
+                    )
+        return report
+
+    def _without_score(self, trajectory: Trajectory, failure: str) -> Report:
+        return Report(
+            id=trajectory.id,
+            task_id=trajectory.task_id,
+            rubric=self.digest,
+            judge=self.judge.digest() if self.judge is not None else "",
+            verdicts=[],
+            score=None,
+            failure=failure,
+        )
+
+
+def load_rubric(recipe: Recipe) -> Rubric:
+    """The rubric that a recipe names. Raises RecipeError."""
+    import_from_here()
+    try:
+        return rubrics.load(recipe.score.rubric)
+    except RubricError as error:
+        raise RecipeError(f"score.rubric: {error}") from None
+
+
+def _refuse_other_rubric(path: Path, digest: str) -> None:
+    """Reports by two rubrics never stand in one file; what a rubric says for people may change."""
+    first = next(iter(Records(path, Report)), None)
+    if first is not None and first.rubric != digest:
+        raise StageError(
+            f"{path}: made with another version of the rubric ({first.rubric}, now {digest}). "
+            "Change the rubric back, choose another name=, or redo the stage with --redo."
+        )
+
+
+def _concurrently(scorer: Scorer, owed: Iterator[Trajectory]) -> Iterator[Report]:
+    """Reports as they finish; a few trajectories are held at once, however many there are."""
+    threads = scorer.threads
+    if threads <= 1:
+        yield from map(scorer, owed)
+        return
+    with ThreadPoolExecutor(threads, thread_name_prefix="judge") as pool:
+        running: set[Future[Report]] = {pool.submit(scorer, item) for item in islice(owed, 2 * threads)}
+        while running:
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            running |= {pool.submit(scorer, item) for item in islice(owed, len(finished))}
+            broken = [future for future in finished if future.exception() is not None]
+            for future in finished.difference(broken):
+                yield future.result()
+            for future in broken:
+                future.result()
+
+
+class Tally:
+    """Counts over the reports of a file, in constant memory."""
+
+    def __init__(self) -> None:
+        self.reports = self.broke_down = self.failed = self.unknown = self.verdicts = 0
+        self.scored = 0
+        self.total = 0.0
+        self.prompt_tokens = self.completion_tokens = 0
+        self.cause = ""
+        self._values: dict[str, list[float]] = {}
+
+    def add(self, report: Report, *, broke_down: bool) -> None:
+        """Count one more; `broke_down` when the trajectory itself did."""
+        self.reports += 1
+        self.prompt_tokens += report.prompt_tokens
+        self.completion_tokens += report.completion_tokens
+        if broke_down:
+            self.broke_down += 1
+        elif report.failure:
+            self.failed += 1
+            self.cause = report.failure
+        if report.score is not None:
+            self.scored += 1
+            self.total += report.score
+        for verdict in report.verdicts:
+            self.verdicts += 1
+            if verdict.value is None:
+                self.unknown += 1
+            else:
+                totals = self._values.setdefault(verdict.criterion, [0.0, 0.0])
+                totals[0] += verdict.value
+                totals[1] += 1
+
+    def note(self) -> str:
+        """A few words for the progress line."""
+        mean = f"mean score {self.total / self.scored:.2f}" if self.scored else "no score yet"
+        return f"{mean}, {self.unknown} unknown" if self.unknown else mean
+
+    def counts(self) -> dict[str, int]:
+        """Whole numbers for the manifest."""
+        return {
+            "reports": self.reports,
+            "scored": self.scored,
+            "broke_down": self.broke_down,
+            "judge_failed": self.failed,
+            "verdicts": self.verdicts,
+            "unknown": self.unknown,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+        }
+
+    def metrics(self) -> dict[str, float]:
+        """Means for the manifest: the score, and each criterion's rate in its own polarity."""
+        rates = {f"rate.{name}": total / count for name, (total, count) in self._values.items()}
+        return {**({"score": self.total / self.scored} if self.scored else {}), **rates}
