@@ -1,0 +1,145 @@
+"""Attempts at held-out tasks, their reports, and what they say.
+
+Reads the round's checkpoint and the earlier evaluations; writes `5_evaluate/trajectories.jsonl`, `reports.jsonl`,
+`report.json` and `report.md`. Every round makes the same attempts, with the same seeds at the same tasks, so that
+rounds can be compared in pairs.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from reward_models import rubric as rubrics
+from reward_models.types import Polarity, Report
+from rft import collect, score
+from rft.collect import Owed
+from rft.errors import RecipeError, StoreError
+from rft.evaluate import markdown, summary
+from rft.evaluate.summary import EvaluationReport, Measured
+from rft.interfaces import Environment
+from rft.plugins import build
+from rft.recipe import Recipe
+from rft.rundir import Run, Stage
+from rft.score.stage import load_rubric
+from rft.store import Records, write_atomic
+from rft.types import Trajectory
+
+TRAJECTORIES = "trajectories.jsonl"
+REPORTS = "reports.jsonl"
+
+
+def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
+    """Evaluate a round's policy: the starting policy for round 0, the round's checkpoint after that.
+
+    Raises StageError when too many attempts broke down, RecipeError when `evaluate` names what does not exist.
+    """
+    criteria = _criteria(recipe)
+    summary.check_metric(recipe.evaluate.promote_if, criteria)
+    stage = run.stage(round, "evaluate")
+    policy = str(run.checkpoint(round)) if round else run.starting_policy()
+    rubric = rubrics.path_of(recipe.score.rubric)
+    inputs = [rubric, run.checkpoint(round)] if round else [rubric]
+    if not stage.start(inputs, redo=redo):
+        return
+    trajectories, reports = stage.path / TRAJECTORIES, stage.path / REPORTS
+    tally = collect.attempts(recipe, policy, owed(recipe, round), trajectories, title=f"round {round} evaluate")
+    collect.refuse_breakdowns(tally, recipe.collect.max_failed, trajectories)
+    score.reports(recipe, trajectories, reports, title=f"round {round} evaluate: score")
+    report = _report(recipe, run, round, policy, criteria)
+    write_atomic(stage.path / "report.json", msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    write_atomic(stage.path / "report.md", markdown.render(report).encode())
+    stage.finish(
+        [trajectories, reports, stage.path / "report.json", stage.path / "report.md"],
+        counts=_counts(report),
+        metrics=summary.flat(report),
+    )
+
+
+def owed(recipe: Recipe, round: int) -> Iterator[Owed]:
+    """Every attempt of an evaluation; tasks, samples and seeds are the same in every round."""
+    environment: Environment = build("environment", recipe.environment, "environment")
+    for split in dict.fromkeys(recipe.evaluate.splits):
+        tasks = collect.draw_tasks(environment, split, recipe.evaluate.tasks, seed=recipe.seed)
+        seed = f"{recipe.seed}/evaluate"
+        yield from collect.owed_attempts(tasks, recipe.evaluate.samples, round, seed=seed)
+
+
+def measure(stage: Stage, criteria: dict[str, Polarity]) -> dict[str, Measured]:
+    """The numbers of a stage's attempts, from its records."""
+    trajectories = Records(stage.path / TRAJECTORIES, Trajectory)
+    return summary.measure(trajectories, Records(stage.path / REPORTS, Report), criteria)
+
+
+def read_report(stage: Stage) -> EvaluationReport | None:
+    """A finished evaluation's report; None while there is none. Raises StoreError when it cannot be read."""
+    path = stage.path / "report.json"
+    if stage.manifest() is None or not path.exists():
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=EvaluationReport)
+    except msgspec.DecodeError as error:
+        raise StoreError(f"{path}: damaged ({error}). Redo the stage with --redo.") from None
+
+
+def _report(recipe: Recipe, run: Run, round: int, policy: str, criteria: dict[str, Polarity]) -> EvaluationReport:
+    incumbent = _incumbent(run, round)
+    rounds = sorted({0, round - 1, incumbent} & set(_evaluated(run, round))) if incumbent is not None else []
+    earlier = {other: measure(run.stage(other, "evaluate"), criteria) for other in rounds}
+    now = measure(run.stage(round, "evaluate"), criteria)
+    splits = {
+        name: summary.summarise(
+            now[name],
+            {other: measured[name] for other, measured in earlier.items() if name in measured},
+            samples=recipe.evaluate.samples,
+            seed=recipe.seed,
+        )
+        for name in dict.fromkeys(recipe.evaluate.splits)
+        if name in now
+    }
+    promote_if = recipe.evaluate.promote_if
+    promoted, reason = summary.decide(promote_if, splits.get(recipe.evaluate.splits[0]), criteria, incumbent)
+    return EvaluationReport(
+        round=round,
+        policy=_relative(run, policy),
+        splits=splits,
+        criteria=criteria,
+        incumbent=incumbent,
+        promote_if=promote_if,
+        promoted=promoted,
+        reason=reason,
+    )
+
+
+def _evaluated(run: Run, before: int) -> list[int]:
+    return [other for other in range(before) if run.stage(other, "evaluate").manifest() is not None]
+
+
+def _incumbent(run: Run, round: int) -> int | None:
+    """The round whose policy this one was trained from; 0 is the starting policy, which has none before it."""
+    if round == 0:
+        return None
+    policy = run.policy(round)
+    return next((other for other in range(round - 1, 0, -1) if str(run.checkpoint(other)) == policy), 0)
+
+
+def _relative(run: Run, policy: str) -> str:
+    """A policy inside the run by its place there, so that a report does not tell where the run lies."""
+    path = Path(policy)
+    return str(path.relative_to(run.path)) if path.is_relative_to(run.path) else policy
+
+
+def _counts(report: EvaluationReport) -> dict[str, int]:
+    return {
+        "promoted": int(report.promoted),
+        "tasks": sum(split.tasks for split in report.splits.values()),
+        "attempts": sum(split.attempts for split in report.splits.values()),
+        "failures": sum(split.failures for split in report.splits.values()),
+    }
+
+
+def _criteria(recipe: Recipe) -> dict[str, Polarity]:
+    """The rubric's criteria in order, with their polarity."""
+    if not recipe.evaluate.splits:
+        raise RecipeError("evaluate.splits: empty; expected at least one split. Name one.")
+    return {criterion.id: criterion.polarity for criterion in load_rubric(recipe).criteria}
