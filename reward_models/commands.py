@@ -551,6 +551,10 @@ def _opened(arguments: tuple[str, ...], simple: Simple) -> list[Deed]:
     return [Deed("read", path) for path in operands(arguments)[:1] or [OPEN_FILE]]
 
 
+def _scrolled(arguments: tuple[str, ...], simple: Simple) -> list[Deed]:
+    return [Deed("read", OPEN_FILE)]
+
+
 def _created(arguments: tuple[str, ...], simple: Simple) -> list[Deed]:
     return [Deed("write", path) for path in operands(arguments)[:1]]
 
@@ -581,12 +585,13 @@ _PROGRAMS: dict[str, Callable[[tuple[str, ...], Simple], list[Deed]]] = {
     **dict.fromkeys(_SHOWING, _show),
     **dict.fromkeys(_SEARCHING, _search),
     **dict.fromkeys(("diff", "cmp", "comm", "sdiff"), _difference),
-    **dict.fromkeys(("open", "goto", "scroll_up", "scroll_down", "set_cursors"), _opened),
+    **dict.fromkeys(("goto", "scroll_up", "scroll_down", "set_cursors"), _scrolled),
     **dict.fromkeys(("ed", "ex"), _line_editor),
     **dict.fromkeys(("patch", "apply_patch"), _patch),
     **dict.fromkeys(("dd", "mkfs", "shutdown", "reboot", "chmod", "chown", "kill"), _risky),
     **dict.fromkeys(("str_replace_editor", "str_replace_based_edit_tool"), _string_editor),
     **dict.fromkeys(("submit",), _submit),
+    "open": _opened,
     "search_file": lambda arguments, simple: [Deed("read", (operands(arguments)[1:2] or [OPEN_FILE])[0])],
     "search_dir": _search_tool,
     "create": _created,

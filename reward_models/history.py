@@ -3,6 +3,7 @@
 import fnmatch
 import posixpath
 import re
+import threading
 from functools import cached_property
 from typing import NamedTuple
 
@@ -48,6 +49,17 @@ class Act(NamedTuple):
     """Of a check: True when it showed a failure, False when it showed none, None when that cannot be told."""
 
 
+_latest = threading.local()
+
+
+def history_of(transcript: Transcript) -> "History":
+    """The transcript's History; the rules of a rubric, asked one after the other, share one."""
+    kept: History | None = getattr(_latest, "history", None)
+    if kept is None or kept.transcript is not transcript:
+        kept = _latest.history = History(transcript)
+    return kept
+
+
 class History:
     """What happened in a transcript, in order. Changes and checks that did not come to pass are left out."""
 
@@ -69,8 +81,10 @@ class History:
             self.broken[step.index] = broken
         for deed in found:
             path = opened if deed.path == OPEN_FILE else deed.path
-            if deed.kind in ("read", "write") and deed.text.startswith(("open ", "create ", "goto ")):
+            if deed.kind in ("read", "write") and deed.text.startswith(("open ", "create ")):
                 opened = path
+            if deed.check == "tests" and any(same_file(path, written) for written in self._written):
+                deed = deed._replace(check="script")
             if _came_to_pass(deed, step, output, broken):
                 failed = _shows_failure(deed, step, output) if deed.kind == "check" else None
                 self.acts.append(Act(step.index, deed, path, failed))
@@ -80,8 +94,17 @@ class History:
 
     @cached_property
     def changes(self) -> list[Act]:
-        """Changes of source files: not of scratch files, documents and files under /tmp."""
-        return [act for act in self.acts if act.deed.kind in ("edit", "write", "remove") and self.is_source(act.path)]
+        """Changes of source files: not of scratch files, documents and files under /tmp.
+
+        A removal counts when the final patch has it: what else is removed was made on the way.
+        """
+        removed = [path for path, state in patched_files(self.transcript.patch).items() if state == "removed"]
+        return [
+            act
+            for act in self.acts
+            if (act.deed.kind in ("edit", "write") and self.is_source(act.path))
+            or (act.deed.kind == "remove" and any(same_file(act.path, path) for path in removed))
+        ]
 
     @cached_property
     def checks(self) -> list[Act]:

@@ -6,6 +6,7 @@ good is for the criterion's polarity to say. A rule that breaks down makes its v
 """
 
 import difflib
+import functools
 import importlib
 import inspect
 import typing
@@ -51,11 +52,7 @@ class Bound(typing.NamedTuple):
 def bind(rule: str, options: dict[str, Any], *, where: str) -> Bound:
     """The function of a rule and its typed options. Raises RubricError; `where` is what it is blamed on."""
     function = find(rule, where=where)
-    parameters = {
-        name: parameter
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
+    parameters = _options(function)
     for name in options:
         if name not in parameters:
             expected = ", ".join(parameters) or "no options"
@@ -65,11 +62,20 @@ def bind(rule: str, options: dict[str, Any], *, where: str) -> Bound:
         if parameter.default is inspect.Parameter.empty and name not in options:
             raise RubricError(f"{where}: rule '{rule}' needs the option '{name}'. Add it under options.")
     try:
-        hints = typing.get_type_hints(function)
+        hints = _hints(function)
         typed = {name: msgspec.convert(value, hints.get(name, Any), strict=False) for name, value in options.items()}
     except (msgspec.ValidationError, TypeError, NameError) as error:
         raise RubricError(f"{where}: options of rule '{rule}': {error}. Mend it.") from None
     return Bound(function, typed)
+
+
+@functools.cache
+def _options(function: Callable[..., Answer]) -> dict[str, inspect.Parameter]:
+    return {
+        name: parameter
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
 
 
 def find(rule: str, *, where: str) -> Callable[..., Answer]:
@@ -91,6 +97,11 @@ def find(rule: str, *, where: str) -> Callable[..., Answer]:
     if not callable(function):
         raise RubricError(f"{where}: '{module_name}' has no function '{attribute}'. Define it, or mend the name.")
     return typing.cast(Callable[..., Answer], function)
+
+
+@functools.cache
+def _hints(function: Callable[..., Answer]) -> dict[str, Any]:
+    return typing.get_type_hints(function)
 
 
 def answer(criterion: Criterion, transcript: Transcript) -> Verdict:

@@ -1,6 +1,6 @@
 """Rules on how an agent looked for evidence: before its first change, after its last, and after a failure."""
 
-from reward_models.history import Act, History
+from reward_models.history import Act, history_of
 from reward_models.types import Finding, Transcript
 
 
@@ -11,7 +11,7 @@ def reproduced_before_edit(transcript: Transcript) -> Finding:
     it was run again after it. Unknown when a program ran before the change, did not fail, and was not run again after:
     whether what it printed shows the bug takes a reader. 0 otherwise.
     """
-    history = History(transcript)
+    history = history_of(transcript)
     first = history.changes[0] if history.changes else None
     early = [act for act in (history.before(first) if first else history.acts) if act.deed.kind == "check"]
     failed = next((act for act in early if act.failed), None)
@@ -34,7 +34,7 @@ def reproduced_before_edit(transcript: Transcript) -> Finding:
 
 def verified_after_edit(transcript: Transcript) -> Finding:
     """A check ran after the last change of a source file, whatever it showed. 0 when nothing was changed."""
-    history = History(transcript)
+    history = history_of(transcript)
     if not history.changes:
         return Finding(value=0.0, why="no source file was changed, so there was nothing to verify")
     last = history.changes[-1]
@@ -48,7 +48,7 @@ def verified_after_edit(transcript: Transcript) -> Finding:
 
 def verified_passing(transcript: Transcript) -> Finding:
     """The last check ran after the last change of a source file and showed no failure. 0 when nothing was changed."""
-    history = History(transcript)
+    history = history_of(transcript)
     if not history.changes:
         return Finding(value=0.0, why="no source file was changed, so there was nothing to verify")
     checks = [act for act in history.after(history.changes[-1]) if act.deed.kind == "check"]
@@ -66,7 +66,7 @@ def blind_edit_after_failure(transcript: Transcript) -> Finding:
 
     The failure of debugging of Critic Rubrics (arXiv 2603.03800, `insufficient_debugging`).
     """
-    history = History(transcript)
+    history = history_of(transcript)
     changed = failed = False
     for act in history.acts:
         if act.deed.kind in ("read", "search"):

@@ -4,7 +4,7 @@ import posixpath
 import re
 
 from reward_models.commands import ANY_FILE, same_file
-from reward_models.history import Act, History, is_protected, patched_files
+from reward_models.history import Act, History, history_of, is_protected, patched_files
 from reward_models.types import Finding, Transcript
 
 USUAL_TESTS = ["tests/*", "test/*", "test_*.py", "*_test.py", "conftest.py", "*.test.js", "*.spec.ts", "*_test.go"]
@@ -16,7 +16,7 @@ def looked_before_edit(transcript: Transcript) -> Finding:
 
     Files that it made itself do not count. 0 when it changed nothing; unknown when no change names its file.
     """
-    history = History(transcript)
+    history = history_of(transcript)
     first: dict[str, Act] = {}
     for act in history.changes:
         if act.deed.kind == "edit" and act.path != ANY_FILE:
@@ -65,7 +65,7 @@ def edited_tests(transcript: Transcript) -> Finding:
 
 
 def _changing(transcript: Transcript, patterns: list[str]) -> list[int]:
-    history = History(transcript)
+    history = history_of(transcript)
     made: list[str] = []
     steps = []
     for act in history.acts:
@@ -79,7 +79,7 @@ def _changing(transcript: Transcript, patterns: list[str]) -> list[int]:
 
 def undid_work(transcript: Transcript) -> Finding:
     """Took a change of its own back: by version control, an editor's undo, or an edit that is another's reverse."""
-    history = History(transcript)
+    history = history_of(transcript)
     done: list[Act] = []
     undone: list[int] = []
     for act in history.acts:
@@ -111,7 +111,7 @@ def left_scratch_files(transcript: Transcript) -> Finding:
 
     The mess of Critic Rubrics (arXiv 2603.03800, `file_management_errors`).
     """
-    history = History(transcript)
+    history = history_of(transcript)
     added = [path for path, state in patched_files(transcript.patch).items() if state == "added"]
     left = [path for path in added if _LITTER.search(path) or _was_tool(history, path)]
     if left:

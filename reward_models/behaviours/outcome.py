@@ -1,6 +1,6 @@
 """Rules on how an attempt ended: solved, submitted, finished, small, in time."""
 
-from reward_models.history import History, changed_lines
+from reward_models.history import changed_lines, history_of
 from reward_models.types import Finding, Transcript
 
 
@@ -29,7 +29,7 @@ def submitted_unfinished(transcript: Transcript) -> Finding:
         return Finding(value=0.0, why="nothing was submitted")
     if not transcript.patch.strip():
         return Finding(value=1.0, why="the submitted patch is empty", steps=_last(transcript))
-    history = History(transcript)
+    history = history_of(transcript)
     if not history.checks:
         return Finding(value=0.0, why="no check was run that could have said that work was left")
     check = history.checks[-1]
@@ -42,11 +42,12 @@ def submitted_unfinished(transcript: Transcript) -> Finding:
 
 
 def carried_on_when_done(transcript: Transcript, *, allowed: int = 2) -> Finding:
-    """Went on for more than `allowed` steps after a check had passed on the final change, submitting not counted.
+    """More than `allowed` idle steps after a check had passed on the final change.
 
-    The steering paper's category of not knowing when to stop (arXiv 2606.21811, category 4).
+    A step is idle unless it submits, runs a check that was not run since, or makes or removes a file of its own for
+    that. The steering paper's category of not knowing when to stop (arXiv 2606.21811, category 4).
     """
-    history = History(transcript)
+    history = history_of(transcript)
     if not history.changes:
         return Finding(value=0.0, why="no source file was changed")
     after = history.after(history.changes[-1])
@@ -55,11 +56,16 @@ def carried_on_when_done(transcript: Transcript, *, allowed: int = 2) -> Finding
         return Finding(value=0.0, why="no check passed after the last change")
     if any(act.deed.kind == "check" and act.failed for act in history.after(passed)):
         return Finding(value=0.0, why="a later check failed, so the work was not known to be done")
-    submits = {act.step for act in history.acts if act.deed.kind == "submit"}
-    idle = [step.index for step in transcript.steps if step.index > passed.step and step.index not in submits]
-    if transcript.stop == "submitted" and not submits:
+    useful = {act.step for act in history.after(passed) if act.deed.kind in ("submit", "write", "edit", "remove")}
+    asked = {passed.deed.text}
+    for act in history.after(passed):
+        if act.deed.kind == "check" and act.deed.text not in asked:
+            useful.add(act.step)
+            asked.add(act.deed.text)
+    idle = [step.index for step in transcript.steps if step.index > passed.step and step.index not in useful]
+    if transcript.stop == "submitted" and idle[-1:] == _last(transcript):
         idle = idle[:-1]
-    why = f"{len(idle)} steps after a check passed on the last change; {allowed} are allowed"
+    why = f"{len(idle)} idle steps after a check passed on the last change; {allowed} are allowed"
     return Finding(value=float(len(idle) > allowed), why=why, steps=[passed.step, *idle])
 
 
