@@ -33,6 +33,10 @@ ANY_FILE = "<some file>"
 """The path of a change whose file cannot be told."""
 
 MAX_DEPTH = 3
+"""How deep `bash -c` within `bash -c` is read."""
+
+MAX_DEEDS = 200
+"""How many deeds of one command are looked at."""
 
 
 class Deed(NamedTuple):
@@ -56,7 +60,7 @@ class Deed(NamedTuple):
 @lru_cache(maxsize=4096)
 def deeds(command: str) -> tuple[Deed, ...]:
     """What a command line does, in order."""
-    return tuple(_deeds(command, MAX_DEPTH))
+    return tuple(_deeds(command, MAX_DEPTH)[:MAX_DEEDS])
 
 
 def same_file(one: str, other: str) -> bool:
@@ -155,6 +159,13 @@ def operands(words: Sequence[str], valued: Sequence[str] = ()) -> list[str]:
         else:
             skip = word in valued
     return found
+
+
+def has_flag(words: Sequence[str], letter: str, *long: str) -> bool:
+    """Whether an option is given: a letter, alone or among others behind one dash, or one of the long names."""
+    return any(
+        word in long or (word.startswith("-") and not word.startswith("--") and letter in word[:20]) for word in words
+    )
 
 
 # ---------------------------------------------------------------------------------------- programs
@@ -399,11 +410,9 @@ def _search(arguments: tuple[str, ...], simple: Simple) -> list[Deed]:
     words = operands(arguments, valued=_GREP_VALUED)
     has_pattern = any(word in ("-e", "-f") or word.startswith(("--regexp", "--file")) for word in arguments)
     paths = words if has_pattern else words[1:]
-    quiet = any(re.fullmatch(r"-[a-zA-Z]*q[a-zA-Z]*|--quiet|--silent", word) for word in arguments)
+    quiet = has_flag(arguments, "q", "--quiet", "--silent")
     name = posixpath.basename(simple.words[0])
-    deep = name in ("rg", "ag", "ack") or any(
-        re.fullmatch(r"-[a-zA-Z]*[rR][a-zA-Z]*|--recursive", word) for word in arguments
-    )
+    deep = name in ("rg", "ag", "ack", "rgrep") or any(has_flag(arguments, c, "--recursive") for c in "rR")
     if quiet or (simple.before == "|" and not paths):
         return [Deed("other")]
     if deep:
@@ -417,9 +426,7 @@ _SUBSTITUTION = re.compile(
 
 
 def _sed(arguments: tuple[str, ...], simple: Simple) -> list[Deed]:
-    in_place = any(
-        re.fullmatch(r"-[nErsuz]*i.*|--in-place.*", word) for word in arguments if not word.startswith("--expr")
-    )
+    in_place = any(re.match(r"-[nErsuz]{0,6}i|--in-place", word) for word in arguments)
     scripts = [arguments[n + 1] for n, word in enumerate(arguments[:-1]) if word in ("-e", "--expression", "-f")]
     words = operands(arguments, valued=("-e", "--expression", "-f", "-l"))
     paths = words if scripts else words[1:]
@@ -439,8 +446,8 @@ def _awk(arguments: tuple[str, ...], simple: Simple) -> list[Deed]:
 
 def _perl(arguments: tuple[str, ...], simple: Simple) -> list[Deed]:
     paths = operands(arguments, valued=("-e", "-pe", "-ne", "-pie", "-i"))
-    if any(re.fullmatch(r"-[0p\d]*i.*|-p\w*i\w*", word) for word in arguments):
-        scripted = any(re.fullmatch(r"-[a-z0-9]*e", word) for word in arguments)
+    if has_flag(arguments, "i"):
+        scripted = has_flag(arguments, "e")
         return [Deed("edit", path) for path in (paths[1:] if scripted and len(paths) > 1 else paths)]
     return _own_program("perl", arguments)
 
@@ -469,7 +476,7 @@ def _move(arguments: tuple[str, ...], simple: Simple) -> list[Deed]:
 
 def _remove(arguments: tuple[str, ...], simple: Simple) -> list[Deed]:
     words = operands(arguments)
-    deep = any(re.fullmatch(r"-[a-zA-Z]*[rR][a-zA-Z]*|--recursive", word) for word in arguments)
+    deep = any(has_flag(arguments, c, "--recursive") for c in "rR")
     wide = [word for word in words if re.fullmatch(r"[./*~]+|/\w*/?|\$HOME/?|\.git/?|\./\.git/?", word)]
     risks = [Deed("risk", word) for word in wide if deep]
     return [*risks, *(Deed("remove", word) for word in words)] or [Deed("other")]

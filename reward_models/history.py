@@ -123,7 +123,7 @@ class History:
         """A file whose name says that it is for trying out, or that the agent wrote whole and then ran."""
         if is_protected(path, self.transcript.protected):
             return True
-        if _SCRATCH_NAME.search(posixpath.basename(path)):
+        if _SCRATCH_NAME.search(posixpath.basename(path)[:255]):
             return True
         ran = any(act.deed.kind == "check" and act.path and same_file(act.path, path) for act in self.acts)
         return ran and any(same_file(path, written) for written in self._written)

@@ -64,12 +64,13 @@ def verified_passing(transcript: Transcript) -> Finding:
 def blind_edit_after_failure(transcript: Transcript) -> Finding:
     """After a change of its own failed a check, it changed a source file again without looking at any file first.
 
+    Taking the change back counts as a look: the file is then what it was when it was last seen.
     The failure of debugging of Critic Rubrics (arXiv 2603.03800, `insufficient_debugging`).
     """
     history = history_of(transcript)
     changed = failed = False
     for act in history.acts:
-        if act.deed.kind in ("read", "search"):
+        if act.deed.kind in ("read", "search", "revert"):
             failed = False
         elif act.deed.kind == "check":
             failed = bool(act.failed) and changed

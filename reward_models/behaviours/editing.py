@@ -78,12 +78,15 @@ def _changing(transcript: Transcript, patterns: list[str]) -> list[int]:
 
 
 def undid_work(transcript: Transcript) -> Finding:
-    """Took a change of its own back: by version control, an editor's undo, or an edit that is another's reverse."""
+    """Took a change of its own back that no check had failed: by version control, an editor's undo, or an edit that
+    is another's reverse. To take back what was seen to fail is no going back and forth."""
     history = history_of(transcript)
     done: list[Act] = []
     undone: list[int] = []
     for act in history.acts:
-        if act.deed.kind == "revert":
+        if act.deed.kind == "check" and act.failed:
+            done = []
+        elif act.deed.kind == "revert":
             wide = act.path in (".", "") or act.deed.path == "."
             undone += [act.step] if done and (wide or any(same_file(act.path, other.path) for other in done)) else []
         elif any(act is change for change in history.changes):
@@ -113,7 +116,7 @@ def left_scratch_files(transcript: Transcript) -> Finding:
     """
     history = history_of(transcript)
     added = [path for path, state in patched_files(transcript.patch).items() if state == "added"]
-    left = [path for path in added if _LITTER.search(path) or _was_tool(history, path)]
+    left = [path for path in added if _LITTER.search(path[-255:]) or _was_tool(history, path)]
     if left:
         return Finding(value=1.0, why="scratch files were left behind", evidence=", ".join(left)[:300])
     return Finding(value=0.0, why="no scratch file was left behind")
