@@ -48,9 +48,9 @@ def split(patch: str) -> list[FilePatch]:
 
 
 def matches(path: str, patterns: Iterable[str]) -> bool:
-    """Is the path, or its last part, named by one of the fnmatch patterns?"""
-    name = path.rsplit("/", 1)[-1]
-    return any(fnmatchcase(path, pattern) or fnmatchcase(name, pattern) for pattern in patterns)
+    """Is the path, or one of its parts, named by one of the fnmatch patterns?"""
+    names = {path, *path.split("/")}
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
 
 
 def make(path: str, old: str, new: str) -> str:

@@ -229,7 +229,7 @@ class Demonstration:
         return lines
 
     def _wrong(self) -> Edit:
-        """A plausible edit that is not the answer: half of the time on the right line, else where the function shows."""
+        """A plausible edit that is not the answer: on the right line every other time, else on a line it saw."""
         lines = {number: text for number, text in self.seen.items() if not text.startswith("def ")}
         if self.right.old is not None and (not lines or self.random.random() < 0.5):
             lines = {self.right.line: self.right.old}

@@ -16,7 +16,7 @@ from rft.types import Outcome, Task
 TASKS = Path(__file__).with_name("tasks.jsonl")
 SPLITS = ("train", "heldout", "heldout_functions")
 PROTECTED = (
-    "test_*.py",
+    "test_*",  # whatever its ending: a folder test_x/ or a library test_x.so would be imported before test_x.py
     "check.py",
     "conftest.py",
     "sitecustomize.py",
@@ -27,7 +27,7 @@ PROTECTED = (
     "pyproject.toml",
     "*.pth",
 )
-_LEFTOVERS = ("__pycache__/*", "*.pyc")
+_LEFTOVERS = ("__pycache__", "*.pyc")
 """What Python itself leaves behind: not graded, and nobody's fault."""
 
 
@@ -46,6 +46,8 @@ class Kata:
     protected: Sequence[str] = field(default=PROTECTED, init=False)
 
     def __post_init__(self) -> None:
+        if self.grading_timeout <= 0:
+            raise RecipeError(f"environment.grading_timeout: is {self.grading_timeout}; expected seconds above 0.")
         known = repository.modules()
         for module in self.modules or []:
             if module not in known:
@@ -85,7 +87,7 @@ class Kata:
         protected = [file for file in files if any(patches.matches(path, self.protected) for path in file.paths)]
         graded = "".join(file.text for file in files if file not in protected)
         if graded:
-            tests = self._tests(task, graded, sandboxes)
+            tests = self._tests(task, graded, sandboxes, is_whole=not protected)
         else:
             tests = dict.fromkeys(task.fail_to_pass, "failed") | dict.fromkeys(task.pass_to_pass, "passed")
         return Outcome(
@@ -100,12 +102,15 @@ class Kata:
             seconds=time.monotonic() - started,
         )
 
-    def _tests(self, task: Task, patch: str, sandboxes: SandboxProvider) -> dict[str, str]:
+    def _tests(self, task: Task, patch: str, sandboxes: SandboxProvider, *, is_whole: bool) -> dict[str, str]:
+        """Test name to status. A patch that leans on protected changes that were left out has no tests to show."""
         word = secrets.token_hex(16)
         sandbox = sandboxes.open(self.start_state(task))
         try:
             sandbox.write(".graded.patch", patch.encode("utf-8", "surrogateescape"))
             applied = sandbox.run("git apply --whitespace=nowarn .graded.patch && rm .graded.patch")
+            if applied.exit_code != 0 and not is_whole:
+                return dict.fromkeys([*task.fail_to_pass, *task.pass_to_pass], "missing")
             if applied.exit_code != 0:
                 raise EnvironmentFault(
                     f"{task.id}: the patch does not apply to the state it was taken from: "

@@ -18,6 +18,8 @@ from rft.types import Execution, Task
 
 PER_FUNCTION = 12
 """The most tasks of one function."""
+MOST_DROPPED_LINES = 1
+"""The most tasks of one function that want a whole line written."""
 HELDOUT_SHARE = 0.18
 """The share of a function's tasks that are kept out of training."""
 LEAST_TRAIN = 5
@@ -43,7 +45,7 @@ def main() -> None:
     tasks: list[Task] = []
     for module in modules:
         tasks += make_tasks(module)
-        print(f"\r{module:12} {len(tasks)} tasks", file=sys.stderr, flush=True)
+        print(f"{module:9} {len(tasks):4} tasks", file=sys.stderr, flush=True)
     write_atomic(TASKS, b"".join(encode_line(task) for task in tasks))
     print(f"{len(tasks)} tasks of {len({(t.repository, t.meta['function']) for t in tasks})} functions in {TASKS}")
     for kind in ("split", "operator"):
@@ -109,6 +111,8 @@ def choose(candidates: list[tuple[Mutation, dict[str, str]]], *, seed: str) -> l
     seen: Counter[str] = Counter()
     ranked = []
     for position, (mutation, tests) in enumerate(shuffled):
+        if mutation.operator == "dropped line" and seen[mutation.operator] == MOST_DROPPED_LINES:
+            continue
         ranked.append((seen[mutation.operator], position, mutation, tests))
         seen[mutation.operator] += 1
     kept = sorted(ranked, key=lambda entry: entry[:2])[:PER_FUNCTION]

@@ -128,7 +128,7 @@ def _expression_edits(rows: list[str], function: ast.FunctionDef) -> Iterator[_E
     for node in ast.walk(function):
         if isinstance(node, ast.Constant):
             kind = "default" if id(node) in defaults else "index" if id(node) in indices else "constant"
-            yield from _constants(node, kind)
+            yield from _constants(rows, node, kind)
         elif isinstance(node, ast.Call):
             if len(node.args) >= 2:
                 yield from _swap(rows, node.args[0], node.args[1], "swapped arguments")
@@ -176,9 +176,9 @@ def _swap(rows: list[str], first: ast.expr, second: ast.expr, operator: str) -> 
     yield _edit(operator, first, first.col_offset, second.end_col_offset, text)
 
 
-def _constants(node: ast.Constant, kind: str) -> Iterator[_Edit]:
-    if node.end_col_offset is None or node.lineno != node.end_lineno:
-        return
+def _constants(rows: list[str], node: ast.Constant, kind: str) -> Iterator[_Edit]:
+    if node.end_col_offset is None or _text(rows, node) != repr(node.value):
+        return  # part of an f-string: where it stands is not known
     values: list[object] = []
     if isinstance(node.value, bool):
         values = [not node.value]

@@ -4,7 +4,7 @@ import signal
 import sys
 
 SHOWN = 3
-WIDTH = 100
+WIDTH = 80
 
 
 def give_up(number, frame):
