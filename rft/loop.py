@@ -107,8 +107,9 @@ def check(recipe: Recipe) -> list[tuple[str, str]]:
     Returns (what, how it stands) rows. Raises RecipeError at the first thing that is wrong.
     """
     import_from_here()
-    from rft import score, train
+    from rft import train
     from rft.collect import draw_tasks
+    from rft.score.stage import Scorer
     from rft.select.stage import Funnel
 
     environment = build("environment", recipe.environment, "environment")
@@ -122,7 +123,7 @@ def check(recipe: Recipe) -> list[tuple[str, str]]:
     if recipe.policy.create is not None:
         build("fresh", recipe.policy.create, "policy.create")
     Funnel(recipe)
-    rubric = score.check(recipe)
+    rubric = Scorer(recipe).rubric
     train.check(recipe)
     tasks = len(draw_tasks(environment, recipe.collect.split, recipe.collect.tasks, seed=recipe.seed + 1))
     rows = [

@@ -189,8 +189,10 @@ class Budget:
 
 _HISTORY = re.compile(r"\bgit\s+(?:-\S+\s+)*(?:log|reflog|show|fsck|stash|bisect|blame|cat-file|rev-list)\b")
 _NETWORK = re.compile(
-    r"(?:^|[\s;&|(`])(?:curl|wget|nc|ncat|ssh|scp|ftp|telnet|pip3?\s+(?:install|download)|npm\s+i(?:nstall)?|apt(?:-get)?\s+install"
-    r"|git\s+(?:clone|fetch|pull))\b|/dev/tcp/"
+    r"(?:^|[;&|(`]|\b(?:sudo|exec|time|xargs|env))\s*"
+    r"(?:curl|wget|nc|ncat|ssh|scp|ftp|telnet|pip3?\s+(?:install|download)|npm\s+i(?:nstall)?"
+    r"|apt(?:-get)?\s+install|git\s+(?:clone|fetch|pull))\b|/dev/tcp/",
+    re.MULTILINE,
 )
 
 

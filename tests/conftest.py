@@ -1,0 +1,64 @@
+"""What several folders of tests share: a small task in a real git repository, and recipes that use shipped fakes."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rft.types import Completion, Message, Outcome, Step, StopReason, Task, TokenRow, Trajectory
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+FENCE = "```"
+
+
+def bash_block(command: str, thought: str = "") -> str:
+    """A reply as the agent `bash` expects it."""
+    return f"{thought}\n{FENCE}bash\n{command}\n{FENCE}"
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A start state: one commit, two files."""
+    path = tmp_path / "repository"
+    path.mkdir()
+    (path / "code.py").write_text("def f(x):\n    return x - 1\n")
+    (path / "test_code.py").write_text("from code import f\nassert f(1) == 2\n")
+    git = ["git", "-C", str(path), "-c", "user.name=t", "-c", "user.email=t@t"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
+        subprocess.run([*git, *command], check=True)
+    return path
+
+
+def make_task(identity: str = "task-a", **changes: Any) -> Task:
+    """A task that no environment knows."""
+    fields = {"id": identity, "statement": "mend f", "split": "train", "repository": "r"}
+    return Task(**(fields | changes))
+
+
+def make_trajectory(identity: str, *, task: str = "task-a", **changes: Any) -> Trajectory:
+    """An attempt with one command and recorded tokens."""
+    fields: dict[str, Any] = {
+        "id": identity,
+        "task_id": task,
+        "split": "train",
+        "round": 1,
+        "sample": 0,
+        "seed": 0,
+        "prompt": [Message(role="user", content="mend f")],
+        "steps": [
+            Step(index=1, reply=bash_block("ls"), command="ls", observation="[exit 0]\ncode.py", exit_code=0),
+            Step(index=2, reply=bash_block("submit"), command="submit", observation=""),
+        ],
+        "stop": StopReason.SUBMITTED,
+        "outcome": Outcome(resolved=True),
+        "tokens": [TokenRow(ids=list(range(20)), spans=[(4, 8, 1), (12, 18, 2)])],
+    }
+    return Trajectory(**(fields | changes))
+
+
+def completion(text: str, **changes: Any) -> Completion:
+    """An answer that came to its end."""
+    return Completion(**({"text": text, "finish_reason": "stop"} | changes))

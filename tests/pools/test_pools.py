@@ -1,0 +1,94 @@
+"""Pools: one result an item whatever happens, and a dead worker's items owed again, no others."""
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rft.errors import StageError
+from rft.interfaces import Pool
+from rft.pools.ray import Ray
+from rft.pools.serial import Serial
+from rft.pools.threads import Threads
+
+
+def double() -> Callable[[int], int]:
+    return lambda item: item * 2
+
+
+def lost(item: int, why: str) -> int:
+    return -item
+
+
+@pytest.mark.parametrize("pool", [Serial(), Threads(concurrency=3)], ids=["serial", "threads"])
+def test_every_item_has_one_result(pool: Pool) -> None:
+    assert Counter(pool.run(double, range(50), lost)) == Counter(i * 2 for i in range(50))
+    assert list(pool.run(double, [], lost)) == []
+
+
+def test_threads_overlap_but_take_no_more_items_than_they_can_run() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for i in range(40):
+            taken.append(i)
+            yield i
+
+    def sleepy() -> Callable[[int], int]:
+        def work(item: int) -> int:
+            time.sleep(0.05)
+            return item
+
+        return work
+
+    began = time.monotonic()
+    results = Threads(concurrency=20).run(sleepy, items(), lost)
+    next(results)
+    assert len(taken) <= 21
+    assert len(list(results)) == 39
+    assert time.monotonic() - began < 40 * 0.05 / 2
+
+
+class Suicidal:
+    """Marks what it was given; kills its own process on item 7 the first time, and on item 13 always."""
+
+    def __init__(self, marks: Path) -> None:
+        self.marks = marks
+
+    def __call__(self, item: int) -> int:
+        first = not list(self.marks.glob(f"{item}.*"))
+        (self.marks / f"{item}.{os.getpid()}.{time.monotonic_ns()}").touch()
+        if (item == 7 and first) or item == 13:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.01)
+        return item
+
+
+class MakeSuicidal:
+    def __init__(self, marks: Path) -> None:
+        self.marks = marks
+
+    def __call__(self) -> Suicidal:
+        return Suicidal(self.marks)
+
+
+def cannot() -> Callable[[int], int]:
+    raise ValueError("no such model\nsecond line")
+
+
+@pytest.mark.process
+def test_ray_owes_a_dead_actors_items_again_and_no_others(tmp_path: Path) -> None:
+    pool = Ray(workers=2, concurrency=2, cpus=0.5, tries=3)
+    results = list(pool.run(MakeSuicidal(tmp_path), range(30), lost))
+    assert sorted(results) == sorted([*(i for i in range(30) if i != 13), -13])
+    tried = Counter(int(mark.name.split(".")[0]) for mark in tmp_path.iterdir())
+    assert tried[7] >= 2 and tried[13] == 3
+    # One neighbour at most shares the dead actor each time.
+    assert sum(count - 1 for item, count in tried.items() if item not in (7, 13)) <= 4
+
+    with pytest.raises(StageError, match="a worker could not start: ValueError: no such model"):
+        list(pool.run(cannot, range(3), lost))
