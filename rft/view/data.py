@@ -1,0 +1,237 @@
+"""What there is to show of a run: reads manifests, reports and funnels, and records only where they are shown."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from reward_models.types import Polarity, Report
+from rft.errors import RecipeError, StoreError, did_you_mean
+from rft.evaluate import read_report
+from rft.evaluate.summary import EvaluationReport
+from rft.rundir import STAGES, Manifest, Run
+from rft.select.stage import BROKE_DOWN, FunnelRow
+from rft.store import Records
+from rft.types import Decision, Example, Trajectory
+
+
+@dataclass(kw_only=True)
+class Round:
+    """One round, as far as it has come."""
+
+    number: int
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+    """The finished stages."""
+    unfinished: dict[str, str] = field(default_factory=dict)
+    """Stages that were begun and have no manifest, with what is there."""
+    evaluation: EvaluationReport | None = None
+    funnel: list[FunnelRow] = field(default_factory=list)
+
+    def count(self, stage: str, name: str) -> int | None:
+        """A count of a finished stage; None where there is none."""
+        manifest = self.manifests.get(stage)
+        return manifest.counts.get(name) if manifest is not None else None
+
+    def metric(self, stage: str, name: str) -> float | None:
+        """A metric of a finished stage; None where there is none."""
+        manifest = self.manifests.get(stage)
+        return manifest.metrics.get(name) if manifest is not None else None
+
+    @property
+    def seconds(self) -> float:
+        """What the finished stages took."""
+        return sum(manifest.seconds for manifest in self.manifests.values())
+
+
+@dataclass(kw_only=True)
+class RunData:
+    """A run, as far as it has come."""
+
+    name: str
+    planned: dict[int, tuple[str, ...]]
+    """The stages of each round that the recipe asks for."""
+    rounds: list[Round]
+
+    @property
+    def evaluations(self) -> list[EvaluationReport]:
+        """Of the rounds that have one, in order."""
+        return [round.evaluation for round in self.rounds if round.evaluation is not None]
+
+    @property
+    def criteria(self) -> dict[str, Polarity]:
+        """The rubric's criteria, as the newest evaluation names them."""
+        return self.evaluations[-1].criteria if self.evaluations else {}
+
+    @property
+    def splits(self) -> list[str]:
+        """Every split that was evaluated, the promoting one first."""
+        return list(dict.fromkeys(split for report in self.evaluations for split in report.splits))
+
+    def missing(self) -> list[str]:
+        """One line for each round that lacks a stage that the recipe asks for."""
+        lines = []
+        by_number = {round.number: round for round in self.rounds}
+        for number, stages in self.planned.items():
+            round = by_number.get(number, Round(number=number))
+            owed = [stage for stage in stages if stage not in round.manifests]
+            begun = [f"{stage} begun: {round.unfinished[stage]}" for stage in owed if stage in round.unfinished]
+            if owed:
+                note = f" ({'; '.join(begun)})" if begun else ""
+                lines.append(f"round {number}: {', '.join(owed)} missing{note}")
+        return lines
+
+
+@dataclass(kw_only=True)
+class Shown:
+    """One attempt with everything that is known about it."""
+
+    trajectory: Trajectory
+    report: Report | None = None
+    decision: Decision | None = None
+    learnt: dict[str, int] = field(default_factory=dict)
+    """Example id to its learnt tokens; empty when nothing is learnt from the attempt."""
+
+    def citing(self, step: int) -> list[str]:
+        """Criteria whose verdict cites a step."""
+        return [verdict.criterion for verdict in (self.report.verdicts if self.report else []) if step in verdict.steps]
+
+
+def gather(run: Run) -> RunData:
+    """Everything that is finished, and what is not."""
+    evaluates = bool(run.recipe.evaluate.splits)
+    stages = STAGES if evaluates else STAGES[:-1]
+    planned: dict[int, tuple[str, ...]] = {0: ("evaluate",)} if evaluates else {}
+    planned |= dict.fromkeys(range(1, run.recipe.rounds + 1), stages)
+    return RunData(name=run.recipe.name, planned=planned, rounds=[_round(run, number) for number in run.rounds()])
+
+
+def _round(run: Run, number: int) -> Round:
+    round = Round(number=number)
+    for name in STAGES:
+        stage = run.stage(number, name)
+        manifest = stage.manifest()
+        if manifest is not None:
+            round.manifests[name] = manifest
+        elif stage.path.is_dir():
+            round.unfinished[name] = _progress(stage.path)
+    round.evaluation = read_report(run.stage(number, "evaluate"))
+    funnel = run.stage(number, "select").path / "funnel.json"
+    if funnel.exists():
+        try:
+            round.funnel = msgspec.json.decode(funnel.read_bytes(), type=list[FunnelRow])
+        except msgspec.DecodeError as error:
+            raise StoreError(f"{funnel}: damaged ({error}). Redo the stage with --redo.") from None
+    return round
+
+
+def _progress(folder: Path) -> str:
+    """How many records an unfinished stage holds, by lines: nothing is decoded."""
+    counts = []
+    for path in sorted(folder.glob("*.jsonl")):
+        with path.open("rb") as file:
+            counts.append(f"{sum(1 for _ in file)} {path.stem}")
+    return ", ".join(counts) or "nothing stored yet"
+
+
+def find(run: Run, identity: str) -> Shown:
+    """One attempt by its id, wherever it lies. Raises RecipeError with the nearest id when there is none."""
+    known: list[str] = []
+    for number in run.rounds():
+        for stage in ("collect", "evaluate"):
+            for trajectory in _sound(Records(run.stage(number, stage).path / "trajectories.jsonl", Trajectory)):
+                if trajectory.id == identity:
+                    return _complete(run, number, stage, {identity: trajectory})[identity]
+                known.append(trajectory.id)
+    hint = did_you_mean(identity, known[:5000]) or (f" One of them is '{known[0]}'." if known else "")
+    raise RecipeError(
+        f"{identity}: not among the {len(known)} attempts of {run.path}; expected task/round/sample.{hint}"
+    )
+
+
+def _complete(run: Run, number: int, stage: str, trajectories: dict[str, Trajectory]) -> dict[str, Shown]:
+    """Attempts with their reports, decisions and learnt tokens, one pass over each file."""
+    reports = run.stage(number, "score" if stage == "collect" else "evaluate").path / "reports.jsonl"
+    shown = {identity: Shown(trajectory=trajectory) for identity, trajectory in trajectories.items()}
+    for report in _sound(Records(reports, Report)):
+        if report.id in shown:
+            shown[report.id].report = report
+    if stage == "collect":
+        select = run.stage(number, "select").path
+        for decision in _sound(Records(select / "decisions.jsonl", Decision)):
+            if decision.id in shown:
+                shown[decision.id].decision = decision
+        for example in _sound(Records(select / "examples.jsonl", Example)):
+            if example.trajectory_id in shown:
+                tokens = sum(end - start for start, end in example.spans)
+                shown[example.trajectory_id].learnt[example.id] = tokens
+    return shown
+
+
+@dataclass(kw_only=True)
+class Selection:
+    """What a round's selection did, by score."""
+
+    round: int
+    kept: list[float]
+    """Scores of the attempts that were kept."""
+    dropped: list[float]
+    unscored: int
+    """Attempts without a score."""
+    samples: list[tuple[str, Shown]]
+    """A few attempts, each under a title that says why it is shown."""
+
+
+def selection(run: Run, round: int) -> Selection:
+    """Scores of all, and some attempts in full: the best kept, the best dropped, a common drop, a breakdown."""
+    select, score = run.stage(round, "select"), run.stage(round, "score")
+    decisions = {d.id: d for d in _sound(Records(select.path / "decisions.jsonl", Decision))}
+    scores = {r.id: r.score for r in _sound(Records(score.path / "reports.jsonl", Report)) if r.id in decisions}
+    known = {identity: value for identity, value in scores.items() if value is not None}
+    wanted = _picks(decisions, known)
+    found = {
+        trajectory.id: trajectory
+        for trajectory in _sound(Records(run.stage(round, "collect").path / "trajectories.jsonl", Trajectory))
+        if trajectory.id in wanted
+    }
+    shown = _complete(run, round, "collect", found)
+    return Selection(
+        round=round,
+        kept=[value for identity, value in known.items() if decisions[identity].keep],
+        dropped=[value for identity, value in known.items() if not decisions[identity].keep],
+        unscored=len(decisions) - len(known),
+        samples=[(title, shown[identity]) for identity, title in wanted.items() if identity in shown],
+    )
+
+
+def _picks(decisions: dict[str, Decision], scores: dict[str, float]) -> dict[str, str]:
+    """Id to why it is worth a look; ties go to the smallest id, so that the choice is always the same."""
+    picks: dict[str, str] = {}
+
+    def pick(title: str, candidates: list[str]) -> None:
+        left = sorted(set(candidates) - picks.keys(), key=lambda identity: (-scores.get(identity, -1.0), identity))
+        if left:
+            picks[left[0]] = title
+
+    dropped: dict[str, list[str]] = {}
+    for decision in decisions.values():
+        if not decision.keep:
+            dropped.setdefault(decision.rule, []).append(decision.id)
+    broke = dropped.pop(BROKE_DOWN, [])
+    pick("Best of those kept", [d.id for d in decisions.values() if d.keep])
+    pick("Best of those dropped", [identity for ids in dropped.values() for identity in ids])
+    rule, ids = max(dropped.items(), key=lambda item: (len(item[1]), item[0]), default=("", []))
+    pick(f"Dropped by {rule}, the rule that dropped most", ids)
+    pick("Broke down", broke)
+    return picks
+
+
+T = TypeVar("T")
+
+
+def _sound(records: Records[T]) -> Iterator[T]:
+    """Records up to the first damaged one: a stage that is still written, or was killed, may end in half a line."""
+    with contextlib.suppress(StoreError):
+        yield from records
