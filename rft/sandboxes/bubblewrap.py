@@ -220,8 +220,8 @@ def system(data: Descriptors) -> list[str]:
             arguments += ["--ro-bind", str(path), str(path)]
     for name in ETC:
         arguments += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
-    for path, text in FILES.items():
-        arguments += ["--ro-bind-data", str(data(path, text.encode())), path]
+    for file, text in FILES.items():
+        arguments += ["--ro-bind-data", str(data(file, text.encode())), file]
     for name in ("python", "python3"):
         arguments += ["--symlink", str(interpreter()), f"{BIN}/{name}"]
     return [*arguments, "--proc", "/proc", "--dev", "/dev"]

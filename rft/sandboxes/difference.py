@@ -41,7 +41,8 @@ def difference(start: str, work: str, scratch: str, limit: int, tool: Tool) -> b
     for name in ("objects", "objects/pack"):
         os.mkdir(f"{scratch}/{name}")
     git = repository(start, scratch, tool)
-    tool(["cp", "--", f"{start}/.git/index", f"{scratch}/index"])
+    with open(f"{start}/.git/index", "rb") as old, open(f"{scratch}/index", "wb") as new:
+        new.write(old.read())
     index = bytearray()
     for path in without_ignored(changed, start, git):
         if path in after:
@@ -50,7 +51,12 @@ def difference(start: str, work: str, scratch: str, limit: int, tool: Tool) -> b
         else:
             index += b"0 %s\t%s\0" % (b"0" * 40, path)
     git("update-index", "-z", "--index-info", stdin=bytes(index))
-    patch = git("diff-index", "--cached", "-p", "--binary", "--no-renames", "--no-color", "--no-ext-diff", "HEAD")
+    tree = git("write-tree").decode().strip()
+    # without an index git knows no attributes, so that none of the agent's make a file unreadable
+    patch = git(
+        "diff-tree", "-p", "--binary", "--no-renames", "--no-color", "--no-ext-diff", "HEAD", tree,
+        GIT_INDEX_FILE=f"{scratch}/none",
+    )  # fmt: skip
     if len(patch) > limit:
         raise OSError(f"the patch has {len(patch)} bytes, more than the limit of {limit}")
     return patch

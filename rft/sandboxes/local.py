@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rft.errors import SandboxError
-from rft.sandboxes import supervisor
+from rft.sandboxes import groups, supervisor
 from rft.sandboxes.limits import Limits, environment, interpreter
 from rft.sandboxes.session import Session
 
@@ -36,6 +36,7 @@ class Local(Limits):
 
     def open(self, start_state: Path) -> Session:
         """A sandbox on a copy of `start_state`. Raises SandboxError."""
+        group = groups.make(self.memory_bytes, self.processes)
         root = Path(tempfile.mkdtemp(prefix=f"rft-{os.getpid()}-"))
         for name in ("work", "tmp", "home", "scratch", "bin"):
             (root / name).mkdir()
@@ -51,12 +52,14 @@ class Local(Limits):
                 env={"PATH": "/usr/bin:/bin"},
                 cwd="/",
                 start_new_session=True,
+                pass_fds=group.descriptors(),
             )
 
         def after() -> None:
+            group.remove()
             shutil.rmtree(root, ignore_errors=True)
 
-        session = Session(process, ours, self, kind="local", after=after, memory_kills=lambda: 0)
+        session = Session(process, ours, self, kind="local", after=after, memory_kills=group.memory_kills)
         settings = {
             "work": str(root / "work"),
             "start": str(start_state.absolute()),
@@ -65,10 +68,11 @@ class Local(Limits):
             "environment": environment(
                 str(root / "home"), str(root / "tmp"), str(root / "bin"), str(interpreter().parent)
             ),
-            "limits": self.rlimits(has_groups=False, shares_user=True),
-            "join": [],
-            "usage": None,
+            "limits": self.rlimits(has_groups=bool(group.folders), shares_user=True),
+            "join": list(group.members),
+            "usage": group.usage,
         }
+        group.release()
         try:
             session.boot(settings, copy=True)
         except SandboxError:

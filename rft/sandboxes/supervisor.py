@@ -240,7 +240,7 @@ class Supervisor:
             with contextlib.suppress(FileNotFoundError):
                 mode = os.stat(name, dir_fd=here, follow_symlinks=False).st_mode
                 if stat.S_ISDIR(mode):
-                    self.tool(["rm", "-rf", "--", f"/proc/self/fd/{here}/{name}"], keep=(here,))
+                    self.remove(f"/proc/self/fd/{here}/{name}", keep=(here,))
                 elif not stat.S_ISREG(mode):
                     os.unlink(name, dir_fd=here)
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
@@ -299,10 +299,16 @@ class Supervisor:
         sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
         from difference import difference  # type: ignore[import-not-found]
 
-        self.tool(["rm", "-rf", "--", self.scratch + "/diff"])
-        os.mkdir(self.scratch + "/diff")
+        if os.path.lexists(self.scratch + "/diff"):
+            self.remove(self.scratch + "/diff")
+        os.mkdir(self.scratch + "/diff", 0o700)
         patch: bytes = difference(self.start, self.work, self.scratch + "/diff", limit, self.tool)
         return REPLY.pack(DONE, 0, 0, 0, len(patch), 0, 0.0) + patch
+
+    def remove(self, path: str, keep: tuple[int, ...] = ()) -> None:
+        """Remove a tree, locked folders included."""
+        self.tool(["chmod", "-R", "u+rwX", "--", path], keep=keep)
+        self.tool(["rm", "-rf", "--", path], keep=keep)
 
     # --- the channel ---
 
@@ -395,8 +401,7 @@ def main() -> None:
         supervisor.serve()
     finally:
         if settings[0]["remove"]:
-            supervisor.tool(["chmod", "-R", "u+rwX", "--", settings[0]["remove"]])
-            supervisor.tool(["rm", "-rf", "--", settings[0]["remove"]])
+            supervisor.remove(settings[0]["remove"])
 
 
 if __name__ == "__main__":
