@@ -14,7 +14,9 @@ from rft.plugins import build, import_from_here
 from rft.progress import say
 from rft.recipe import Recipe, to_config
 from rft.rundir import STAGES, Manifest, Run
+from rft.store import Records
 from rft.tracking import Tracker
+from rft.types import Trajectory
 
 
 def run(recipe: Recipe, *, redo: bool = False) -> Run:
@@ -23,7 +25,6 @@ def run(recipe: Recipe, *, redo: bool = False) -> Run:
     with run.driving():
         tracker = start_tracking(recipe, run)
         try:
-            prepare_policy(recipe, run)
             for round, stage in plan(recipe):
                 run_stage(recipe, run, round, stage, tracker, redo=redo)
             report(run, tracker)
@@ -33,8 +34,8 @@ def run(recipe: Recipe, *, redo: bool = False) -> Run:
 
 
 def plan(recipe: Recipe) -> list[tuple[int, str]]:
-    """Every (round, stage) in order."""
-    first = [(0, "evaluate")] if recipe.evaluate.splits else []
+    """Every (round, stage) in order. A policy that is still to be made from scratch is not evaluated before."""
+    first = [(0, "evaluate")] if recipe.evaluate.splits and recipe.policy.create is None else []
     stages = STAGES if recipe.evaluate.splits else STAGES[:-1]
     return first + [(round, stage) for round in range(1, recipe.rounds + 1) for stage in stages]
 
@@ -47,7 +48,6 @@ def one_stage(recipe: Recipe, round: int, stage: str, *, redo: bool = False) -> 
     with run.driving():
         tracker = start_tracking(recipe, run)
         try:
-            prepare_policy(recipe, run)
             run_stage(recipe, run, round, stage, tracker, redo=redo)
         finally:
             tracker.finish()
@@ -57,6 +57,8 @@ def one_stage(recipe: Recipe, round: int, stage: str, *, redo: bool = False) -> 
 def run_stage(recipe: Recipe, run: Run, round: int, stage: str, tracker: Tracker, *, redo: bool) -> None:
     """Do one stage if it is owed, and track what it measured."""
     before = run.stage(round, stage).manifest()
+    if stage == "select":
+        create_policy(recipe, run)
     work: Callable[..., None] = importlib.import_module(f"rft.{stage}").run
     work(recipe, run, round, redo=redo)
     manifest = run.stage(round, stage).require()
@@ -67,19 +69,23 @@ def run_stage(recipe: Recipe, run: Run, round: int, stage: str, tracker: Tracker
     tracker.log(round, stage, manifest.metrics)
 
 
-def prepare_policy(recipe: Recipe, run: Run) -> None:
-    """Make the starting policy where the recipe says to make one and it is not there yet.
-
-    A model made from scratch gets its vocabulary from the environment's own texts.
-    """
+def create_policy(recipe: Recipe, run: Run) -> None:
+    """Make the starting policy from scratch, its vocabulary learnt from the first round's attempts."""
     path = Path(run.starting_policy())
     if recipe.policy.create is None or path.is_dir():
         return
-    import_from_here()
-    environment = build("environment", recipe.environment, "environment")
-    fresh = build("fresh", recipe.policy.create, "policy.create")
+    collected = run.stage(1, "collect")
+    collected.require()
+    texts = (
+        text
+        for attempt in Records(collected.path / "trajectories.jsonl", Trajectory)
+        for text in (
+            *(m.content for m in attempt.prompt),
+            *(t for s in attempt.steps for t in (s.reply, s.observation)),
+        )
+    )
     say(f"policy: making {path} from scratch")
-    fresh.make(path, environment.texts(), recipe.seed)
+    build("fresh", recipe.policy.create, "policy.create").make(path, texts, recipe.seed)
 
 
 def start_tracking(recipe: Recipe, run: Run) -> Tracker:
@@ -122,6 +128,11 @@ def check(recipe: Recipe) -> list[tuple[str, str]]:
         build("inference", recipe.collect.inference, "collect.inference")
     if recipe.policy.create is not None:
         build("fresh", recipe.policy.create, "policy.create")
+        if recipe.collect.inference is None:
+            raise RecipeError(
+                "policy.create: a policy that is still to be made answers nothing; expected collect.inference. "
+                "Name who makes the first attempts, such as {use: demonstrator}."
+            )
     Funnel(recipe)
     rubric = Scorer(recipe).rubric
     train.check(recipe)

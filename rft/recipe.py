@@ -41,7 +41,7 @@ class Policy:
     model: str = MISSING
     """A directory or a hub name."""
     create: Section | None = None
-    """Makes `model` from scratch when it is not there yet: `{use: tiny_qwen3, …}`."""
+    """Makes the model from scratch, its vocabulary learnt from the first round's attempts: `{use: tiny_qwen3, …}`."""
     inference: Section = field(default_factory=lambda: {"use": "local"})
     """Which engine answers."""
     sampling: Sampling = field(default_factory=Sampling)

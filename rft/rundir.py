@@ -193,10 +193,16 @@ class Run:
     def policy(self, round: int) -> str:
         """The model that a round's attempts are made with: the newest promoted checkpoint before it."""
         for earlier in range(round - 1, 0, -1):
-            manifest = self.stage(earlier, "evaluate").manifest()
-            if manifest is not None and manifest.counts.get("promoted"):
+            if self._promoted(earlier):
                 return str(self.checkpoint(earlier))
         return self.starting_policy()
+
+    def _promoted(self, round: int) -> bool:
+        """Where nothing is evaluated, every policy that was trained is the next one."""
+        if not self.recipe.evaluate.splits:
+            return self.stage(round, "train").manifest() is not None
+        manifest = self.stage(round, "evaluate").manifest()
+        return manifest is not None and bool(manifest.counts.get("promoted"))
 
     def starting_policy(self) -> str:
         """The recipe's model; a model that is made from scratch lives in the run."""

@@ -1,7 +1,10 @@
 """Ray actors, each with many items at once. A dead actor's items are owed again, and no others."""
 
 import contextlib
+import math
 import os
+import re
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -61,34 +64,31 @@ class Ray:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[None]:
-        """Join the cluster that is there, or bring up one and take it down again."""
+        """Join the cluster that is there, or bring one up on this machine and take it down again."""
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
-        if not (self.address or os.environ.get("RAY_ADDRESS")):
-            os.environ.setdefault("RAY_AUTH_MODE", "disabled")
         import ray
 
         if ray.is_initialized():
             yield
             return
-        here = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH", "")]))
-        ray.init(
-            address=self.address,
-            include_dashboard=False if not self.address else None,
-            log_to_driver=False,
-            logging_level="ERROR",
-            runtime_env={"env_vars": {"PYTHONPATH": here}},
-            **({} if self.address or os.environ.get("RAY_ADDRESS") else self._own_cluster()),
-        )
+        # What can be imported here can be imported there: plug-ins of the user's folder above all.
+        path = os.pathsep.join([str(Path.cwd()), *(entry for entry in sys.path if entry)])
+        shared = self.address or os.environ.get("RAY_ADDRESS")
+        settings = {"runtime_env": {"env_vars": {"PYTHONPATH": path}}} if shared else self._own_cluster(path)
+        ray.init(address=self.address, log_to_driver=False, logging_level="ERROR", **settings)
         try:
             yield
         finally:
             ray.shutdown()
 
-    def _own_cluster(self) -> dict[str, Any]:
-        """More logical cores than there are, where the recipe asks for more actors than the machine has cores."""
-        cores = os.cpu_count() or 1
-        return {"num_cpus": max(cores, int(self.workers * self.cpus + 0.999))}
+    def _own_cluster(self, path: str) -> dict[str, Any]:
+        """Workers inherit the environment, which spares the start of an agent process for it."""
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+        os.environ["PYTHONPATH"] = path
+        # More logical cores than there are, where the recipe asks for more actors than the machine has cores.
+        cores = max(os.cpu_count() or 1, math.ceil(self.workers * self.cpus))
+        return {"num_cpus": cores, "include_dashboard": False}
 
 
 @dataclass
@@ -158,7 +158,7 @@ class _Crew:
             try:
                 problem = ray.get(actor.make.remote())
             except RayActorError as error:
-                problem = _first_line(error)
+                problem = _last_line(error)
             if problem:
                 raise StageError(f"pool: a worker could not start: {problem}")
 
@@ -215,6 +215,11 @@ class _Actor:
 
 
 _NOTHING = object()
+
+
+def _last_line(error: Exception) -> str:
+    """The cause at the end of a traceback that Ray prints, colours removed."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", str(error).strip().rpartition("\n")[2])[:300]
 
 
 def _first_line(error: Exception) -> str:
