@@ -13,13 +13,13 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 Layers = list[tuple[Tensor, Tensor]]
-"""Keys and values of one sequence, each (key-value heads, tokens, head size), one pair a layer."""
+"""Keys and values of one sequence, each (tokens, key-value heads, head size), one pair a layer."""
 
 NAME = "rft_block"
 
 
 class Block:
-    """Keys and values of the sequences at work: per layer two tensors (rows, key-value heads, tokens, head size)."""
+    """Keys and values of the sequences at work: per layer two tensors (rows, tokens, key-value heads, head size)."""
 
     def __init__(self, layers: int, max_rows: int, max_tokens: int) -> None:
         self.max_rows = max_rows
@@ -41,8 +41,8 @@ class Block:
                 self.layers[index] = (self._grown(pair[0]), self._grown(pair[1]))
 
     def _grown(self, old: Tensor) -> Tensor:
-        new = old.new_zeros(self.rows, old.shape[1], self.tokens, old.shape[3])
-        new[: old.shape[0], :, : old.shape[2]] = old
+        new = old.new_zeros(self.rows, self.tokens, *old.shape[2:])
+        new[: old.shape[0], : old.shape[1]] = old
         return new
 
     def layer(self, index: int, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,27 +50,27 @@ class Block:
         pair = self.layers[index]
         if pair is None:
             # Zeros: a masked position must not be NaN, which softmax weight 0 does not silence.
-            shape = (self.rows, like.shape[1], self.tokens, like.shape[3])
+            shape = (self.rows, self.tokens, like.shape[1], like.shape[3])
             pair = (like.new_zeros(shape), like.new_zeros(shape))
             self.layers[index] = pair
         return pair
 
     def take(self, row: int, tokens: int) -> Layers:
         """A copy of a row's first tokens."""
-        return [(k[row, :, :tokens].clone(), v[row, :, :tokens].clone()) for k, v in filter(None, self.layers)]
+        return [(k[row, :tokens].clone(), v[row, :tokens].clone()) for k, v in filter(None, self.layers)]
 
     def put(self, row: int, kept: Layers, tokens: int) -> None:
         """Copy the first tokens of what `take` gave into a row."""
         for pair, (keys, values) in zip(self.layers, kept, strict=True):
             assert pair is not None
-            pair[0][row, :, :tokens] = keys[:, :tokens]
-            pair[1][row, :, :tokens] = values[:, :tokens]
+            pair[0][row, :tokens] = keys[:tokens]
+            pair[1][row, :tokens] = values[:tokens]
 
     def move(self, source: int, target: int, tokens: int) -> None:
         """Copy a row's first tokens into another row."""
         for keys, values in filter(None, self.layers):
-            keys[target, :, :tokens] = keys[source, :, :tokens]
-            values[target, :, :tokens] = values[source, :, :tokens]
+            keys[target, :tokens] = keys[source, :tokens]
+            values[target, :tokens] = values[source, :tokens]
 
 
 @dataclass(kw_only=True)
@@ -124,8 +124,9 @@ def attend(
     if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None:
         raise NotImplementedError("soft-capped logits and attention sinks are not built")
     keys, values = reading.block.layer(module.layer_idx, key)
-    keys[reading.rows, :, reading.positions] = key[0].transpose(0, 1)
-    values[reading.rows, :, reading.positions] = value[0].transpose(0, 1)
+    keys[reading.rows, reading.positions] = key[0].transpose(0, 1)
+    values[reading.rows, reading.positions] = value[0].transpose(0, 1)
+    keys, values = keys.transpose(1, 2), values.transpose(1, 2)
     shared = key.shape[1]
     _, heads, new, size = query.shape
     if reading.is_decoding():
