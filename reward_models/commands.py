@@ -4,6 +4,7 @@ It decides from names and options and never runs anything. It never raises, and 
 length of the command.
 """
 
+import itertools
 import posixpath
 import re
 from collections.abc import Callable, Sequence
@@ -34,6 +35,9 @@ ANY_FILE = "<some file>"
 
 MAX_DEPTH = 3
 """How deep `bash -c` within `bash -c` is read."""
+
+MAX_PARTS = 500
+"""How many simple commands of one command line are looked at."""
 
 MAX_DEEDS = 200
 """How many deeds of one command are looked at."""
@@ -75,7 +79,7 @@ def _deeds(command: str, depth: int) -> list[Deed]:
         return [editor]
     found: list[Deed] = []
     here = "."
-    parts = split(command)
+    parts = split(command)[:MAX_PARTS]
     for number, simple in enumerate(parts):
         words = _unwrapped(simple.words)
         if words[:1] in (("cd",), ("pushd",)) and len(words) > 1:
@@ -120,8 +124,7 @@ _RUNNERS = {"poetry", "uv", "pipenv", "hatch", "pdm", "rye", "conda", "mamba", "
 def _unwrapped(words: tuple[str, ...]) -> tuple[str, ...]:
     """The words of the program that is really run."""
     for _ in range(8):
-        while words and _ASSIGNMENT.match(words[0]):
-            words = words[1:]
+        words = tuple(itertools.dropwhile(_ASSIGNMENT.match, words))
         if not words:
             return words
         name = posixpath.basename(words[0])
@@ -371,7 +374,8 @@ def _fan_out(name: str, arguments: tuple[str, ...]) -> list[Deed]:
         inner = arguments[starts[0] + 1 :]
     else:
         inner = _after_options(arguments, valued=("-I", "-n", "-P", "-L", "-d", "-a", "-s"))
-    inner = tuple(word for word in inner if word not in ("{}", ";", "+", "\\;"))
+    inner = tuple(ANY_FILE if word == "{}" else word for word in inner if word not in (";", "+"))
+    inner = inner if ANY_FILE in inner else (*inner, ANY_FILE)
     done = _program(Simple(words=inner), 0) if inner and inner[0] not in ("xargs", "find") else []
     changes = [deed._replace(path=ANY_FILE) for deed in done if deed.kind in ("edit", "write", "remove")]
     looks = inner[:1] and inner[0] in (*_SHOWING, *_SEARCHING, "sed", "awk")
@@ -385,7 +389,8 @@ _SEARCHING = ("grep", "egrep", "fgrep", "zgrep", "rg", "ag", "ack")
 
 
 def _show(arguments: tuple[str, ...], simple: Simple) -> list[Deed]:
-    paths = operands(arguments, valued=("-n", "-c", "-b", "-w", "-s", "-r", "-m"))
+    counted = ("-n", "-c", "--lines", "--bytes") if simple.words[0].endswith(("head", "tail")) else ()
+    paths = operands(arguments, valued=counted)
     return [Deed("read", path) for path in [*paths, *simple.takes] if path != "-"]
 
 

@@ -83,6 +83,8 @@ class _Splitter:
             if character in " \t\r":
                 self._end_word()
                 self.at += 1
+            elif self.text.startswith("\\\n", self.at):
+                self.at += 2
             elif character == "#" and self.word is None:
                 end = self.text.find("\n", self.at)
                 self.at = len(self.text) if end < 0 else end
@@ -102,8 +104,7 @@ class _Splitter:
         elif character == '"':
             self._double_quoted(word)
         elif character == "\\":
-            if self.text[self.at + 1 : self.at + 2] != "\n":
-                word.append(self.text[self.at + 1 : self.at + 2])
+            word.append(self.text[self.at + 1 : self.at + 2])
             self.at += 2
         elif self.text.startswith("$(", self.at):
             start = self.at
