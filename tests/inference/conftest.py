@@ -7,10 +7,10 @@ from rft.inference.chat import Chat
 from rft.inference.fresh import TinyQwen3
 from rft.types import Task
 
-TEXTS = ["def add(left, right):\n    return left + right\n", "$ python -m pytest -q\n2 passed, 1 failed in 0.01s\n", "grün 北京 🙂"] * 20
+TEXTS = [
     "def add(left, right):\n    return left + right\n",
-    "$ python -m pytest -q\n2 passed in 0.01s\n",
-    "grün 北京 🙂 <tool>",
+    "$ python -m pytest -q\n2 passed, 1 failed in 0.01s\n",
+    "grün 北京 🙂",
 ] * 20
 
 
