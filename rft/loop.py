@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rft.agents.attempt import messages_of
 from rft.errors import RecipeError
 from rft.plugins import build, import_from_here
 from rft.progress import say
@@ -76,14 +77,8 @@ def create_policy(recipe: Recipe, run: Run) -> None:
         return
     collected = run.stage(1, "collect")
     collected.require()
-    texts = (
-        text
-        for attempt in Records(collected.path / "trajectories.jsonl", Trajectory)
-        for text in (
-            *(m.content for m in attempt.prompt),
-            *(t for s in attempt.steps for t in (s.reply, s.observation)),
-        )
-    )
+    attempts = Records(collected.path / "trajectories.jsonl", Trajectory)
+    texts = (f"{m.role}\n{m.content}" for attempt in attempts for m in messages_of(attempt.prompt, attempt.steps))
     say(f"policy: making {path} from scratch")
     build("fresh", recipe.policy.create, "policy.create").make(path, texts, recipe.seed)
 

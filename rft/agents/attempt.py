@@ -21,15 +21,7 @@ class Attempt:
 
     def messages(self) -> list[Message]:
         """The conversation as the model is to see it next."""
-        turns = [
-            message
-            for step in self.steps
-            for message in (
-                Message(role="assistant", content=step.reply),
-                Message(role="user", content=step.observation),
-            )
-        ]
-        return [*self.prompt, *turns]
+        return messages_of(self.prompt, self.steps)
 
     def generated_tokens(self) -> int:
         """How many tokens the model has produced."""
@@ -56,6 +48,16 @@ class Attempt:
             self.tokens[-1] = row
         else:
             self.tokens.append(row)
+
+
+def messages_of(prompt: Sequence[Message], steps: Sequence[Step]) -> list[Message]:
+    """The conversation that led up to the next turn: the prompt, then each reply with what came back."""
+    turns = [
+        message
+        for step in steps
+        for message in (Message(role="assistant", content=step.reply), Message(role="user", content=step.observation))
+    ]
+    return [*prompt, *turns]
 
 
 def _starts_with(ids: Sequence[int], prefix: Sequence[int]) -> bool:
