@@ -70,6 +70,15 @@ class RunData:
         """Every split that was evaluated, the promoting one first."""
         return list(dict.fromkeys(split for report in self.evaluations for split in report.splits))
 
+    @property
+    def finished(self) -> int:
+        """How many training rounds have every stage that the recipe asks for."""
+        return sum(
+            set(self.planned.get(round.number, STAGES)) <= round.manifests.keys()
+            for round in self.rounds
+            if round.number
+        )
+
     def missing(self) -> list[str]:
         """One line for each round that lacks a stage that the recipe asks for."""
         lines = []

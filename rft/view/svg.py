@@ -1,0 +1,240 @@
+"""Small inline pictures: numbers in, SVG markup out. Colours are classes, so that the page decides on light or dark."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+WIDTH, HEIGHT = 640.0, 300.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 132.0, 14.0, 34.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One value with its interval; all in [0, 1]."""
+
+    x: int
+    value: float
+    low: float
+    high: float
+    hollow: bool = False
+    """Drawn as a ring: a policy that was not promoted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A named run of points; `style` is a CSS class."""
+
+    name: str
+    style: str
+    points: Sequence[Point]
+
+
+def lines(series: Sequence[Line], *, title: str, x_title: str = "round") -> Markup:
+    """Rates over rounds: a band for the interval, a mark for the value, the name at the line's end."""
+    drawn = [line for line in series if line.points]
+    if not drawn:
+        return Markup("")
+    xs = sorted({point.x for line in drawn for point in line.points})
+    top = _ceiling(max(point.high for line in drawn for point in line.points))
+
+    def place(point: Point, value: float) -> tuple[float, float]:
+        across = (point.x - xs[0]) / max(1, xs[-1] - xs[0])
+        return _LEFT + 14 + across * (WIDTH - _LEFT - _RIGHT - 28), _up(value / top)
+
+    parts = [_grid(top), _rounds(xs, x_title)]
+    labels = _spread([place(line.points[-1], line.points[-1].value)[1] for line in drawn], 30.0)
+    for line, label in zip(drawn, labels, strict=True):
+        upper = [place(point, point.high) for point in line.points]
+        lower = [place(point, point.low) for point in line.points]
+        middle = [place(point, point.value) for point in line.points]
+        parts.append(_element("polygon", points=_path([*upper, *reversed(lower)]), class_=f"band {line.style}"))
+        parts += [
+            _element("line", x1=x, x2=x, y1=high, y2=low, class_=f"whisker {line.style}")
+            for (x, high), (_, low) in zip(upper, lower, strict=True)
+        ]
+        parts.append(_element("polyline", points=_path(middle), class_=f"line {line.style}"))
+        for point, (x, y) in zip(line.points, middle, strict=True):
+            parts.append(_mark(line, point, x, y))
+        x, _ = middle[-1]
+        value = f"{100 * line.points[-1].value:.0f} %"
+        parts.append(_text(x + 14, label - 1, value, f"value {line.style}"))
+        parts.append(_text(x + 14, label + 13, line.name[:18], "name"))
+    return _svg(parts, WIDTH, HEIGHT, title)
+
+
+def spark(points: Sequence[Point], *, style: str, title: str) -> Markup:
+    """One behaviour over the rounds, the size of a word: the whole height is 0 to 100 %."""
+    width, height, edge = 168.0, 56.0, 6.0
+    if not points:
+        return Markup("")
+    first, last = points[0].x, points[-1].x
+
+    def place(point: Point, value: float) -> tuple[float, float]:
+        across = (point.x - first) / max(1, last - first)
+        return edge + across * (width - 2 * edge), edge + (1 - value) * (height - 2 * edge)
+
+    middle = [place(point, point.value) for point in points]
+    outline = [place(point, point.high) for point in points] + [place(point, point.low) for point in reversed(points)]
+    marks = [
+        _element("circle", cx=x, cy=y, r=3.6 if number in (0, len(middle) - 1) else 2.0, class_=f"dot {style}")
+        for number, (x, y) in enumerate(middle)
+    ]
+    frame = [_element("line", x1=0, x2=width, y1=y, y2=y, class_="grid") for y in (edge, height / 2, height - edge)]
+    parts = [
+        *frame,
+        _element("polygon", points=_path(outline), class_=f"band {style}"),
+        _element("polyline", points=_path(middle), class_=f"line {style}"),
+        *marks,
+    ]
+    return _svg(parts, width, height, title)
+
+
+def histogram(above: Sequence[float], below: Sequence[float], *, names: tuple[str, str], title: str) -> Markup:
+    """Two sets of scores in [0, 1] back to back: `above` grows up, `below` grows down."""
+    bins, height = 20, 260.0
+    up, down = _binned(above, bins), _binned(below, bins)
+    if not any(up) and not any(down):
+        return Markup("")
+    peak_up, peak_down = max(1, *up), max(1, *down)
+    base = _TOP + (height - _TOP - _BOTTOM) * peak_up / (peak_up + peak_down)
+    unit = (height - _TOP - _BOTTOM) / (peak_up + peak_down)
+    step = (WIDTH - _LEFT - 20) / bins
+    parts = []
+    for number in range(bins):
+        x = _LEFT + number * step + 1.5
+        for count, style, direction, name in ((up, "kept", -1, names[0]), (down, "dropped", 1, names[1])):
+            tall = count[number] * unit
+            if count[number]:
+                tip = f"{count[number]} {name}, score {number / bins:.2f} to {(number + 1) / bins:.2f}"
+                y = base - tall if direction < 0 else base
+                box = _open("rect", x=x, y=y, width=step - 3, height=tall, rx=1.5, class_=f"bar {style}")
+                parts.append(box + Markup("<title>{}</title></rect>").format(tip))
+    parts.append(_element("line", x1=_LEFT, x2=WIDTH - 20, y1=base, y2=base, class_="axis"))
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        x = _LEFT + tick * step * bins
+        parts.append(_text(x, height - 14, f"{tick:g}", "tick", anchor="middle"))
+    for y, text in ((_TOP + 4, str(peak_up)), (height - _BOTTOM, str(peak_down))):
+        parts.append(_text(_LEFT - 8, y, text, "tick", anchor="end"))
+    parts.append(_text(_LEFT - 8, base + 4, "0", "tick", anchor="end"))
+    parts.append(_text((WIDTH + _LEFT) / 2, height - 1, "score", "tick", anchor="middle"))
+    return _svg(parts, WIDTH, height, title)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """One row of a dot plot: a value with its interval on a shared scale."""
+
+    name: str
+    style: str
+    value: float
+    low: float
+    high: float
+    label: str
+
+
+def dots(rows: Sequence[Bar], *, title: str, most: float = 1.0) -> Markup:
+    """A row for each name: its interval as a bar and its value as a dot, for comparing arms."""
+    if not rows:
+        return Markup("")
+    tall, left, right = 34.0, 118.0, 132.0
+    height = tall * len(rows) + 26
+    span = WIDTH - left - right
+
+    def across(value: float) -> float:
+        return left + span * min(1.0, max(0.0, value / most))
+
+    parts = []
+    for number in range(5):
+        x = left + span * number / 4
+        parts.append(_element("line", x1=x, x2=x, y1=2, y2=height - 24, class_="grid"))
+        parts.append(_text(x, height - 6, f"{100 * most * number / 4:.0f} %", "tick", anchor="middle"))
+    for number, row in enumerate(rows):
+        y = tall * number + tall / 2
+        parts.append(_text(left - 12, y + 4, row.name[:16], "name", anchor="end"))
+        low, high = across(row.low), across(row.high)
+        parts.append(_element("line", x1=low, x2=high, y1=y, y2=y, class_=f"span {row.style}"))
+        parts.append(_element("circle", cx=across(row.value), cy=y, r=5.5, class_=f"dot {row.style}"))
+        parts.append(_text(left + span + 14, y + 4, row.label[:20], f"value {row.style}"))
+    return _svg(parts, WIDTH, height, title)
+
+
+def _grid(top: float) -> Markup:
+    parts = []
+    for number in range(5):
+        y = _up(number / 4)
+        parts.append(_element("line", x1=_LEFT, x2=WIDTH - _RIGHT, y1=y, y2=y, class_="axis" if not number else "grid"))
+        parts.append(_text(_LEFT - 8, y + 4, f"{100 * top * number / 4:.3g} %", "tick", anchor="end"))
+    return Markup("").join(parts)
+
+
+def _rounds(xs: list[int], title: str) -> Markup:
+    """Every round, or as many as there is room for, the last one always."""
+    every = math.ceil(len(xs) / 12)
+    parts = []
+    for number, x in enumerate(xs):
+        if number % every == 0 or x == xs[-1]:
+            place = _LEFT + 14 + (x - xs[0]) / max(1, xs[-1] - xs[0]) * (WIDTH - _LEFT - _RIGHT - 28)
+            parts.append(_text(place, HEIGHT - 14, f"{title} {x}" if number == 0 else str(x), "tick", anchor="middle"))
+    return Markup("").join(parts)
+
+
+def _mark(line: Line, point: Point, x: float, y: float) -> Markup:
+    tip = f"{line.name}, {point.x}: {100 * point.value:.1f} % [{100 * point.low:.1f}, {100 * point.high:.1f}]"
+    style = f"{'ring' if point.hollow else 'dot'} {line.style}"
+    return _open("circle", cx=x, cy=y, r=5, class_=style) + Markup("<title>{}</title></circle>").format(tip)
+
+
+def _up(share: float) -> float:
+    return _TOP + (1 - share) * (HEIGHT - _TOP - _BOTTOM)
+
+
+def _ceiling(value: float) -> float:
+    """The top of an axis of shares: the next of a few round numbers."""
+    return next((top for top in (0.1, 0.2, 0.4, 0.6, 0.8, 1.0) if value <= top), 1.0)
+
+
+def _spread(places: list[float], least: float) -> list[float]:
+    """Label positions near `places`, at least `least` apart."""
+    moved = list(places)
+    order = sorted(range(len(places)), key=lambda index: places[index])
+    for before, after in itertools.pairwise(order):
+        moved[after] = max(moved[after], moved[before] + least)
+    over = max([0.0, *(place - (HEIGHT - _BOTTOM - 12) for place in moved)])
+    return [place - over for place in moved]
+
+
+def _binned(values: Sequence[float], bins: int) -> list[int]:
+    counts = [0] * bins
+    for value in values:
+        counts[min(bins - 1, max(0, int(value * bins)))] += 1
+    return counts
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+
+
+def _open(name: str, **attributes: object) -> Markup:
+    written = [
+        Markup('{}="{}"').format(
+            key.rstrip("_").replace("_", "-"), f"{value:.1f}" if isinstance(value, float) else value
+        )
+        for key, value in attributes.items()
+    ]
+    return Markup("<{} {}>").format(Markup(name), Markup(" ").join(written))
+
+
+def _element(name: str, **attributes: object) -> Markup:
+    return _open(name, **attributes) + Markup("</{}>").format(Markup(name))
+
+
+def _text(x: float, y: float, text: str, style: str, *, anchor: str = "start") -> Markup:
+    return _open("text", x=x, y=y, class_=style, text_anchor=anchor) + escape(text) + Markup("</text>")
+
+
+def _svg(parts: Sequence[Markup], width: float, height: float, title: str) -> Markup:
+    head = Markup('<svg viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">').format(width, height, title)
+    return head + Markup("").join(parts) + Markup("</svg>")
