@@ -1,5 +1,6 @@
 """What every kind of sandbox lets a command use, and what a command finds around it."""
 
+import math
 import os
 import re
 import resource
@@ -37,22 +38,23 @@ class Limits:
         self.output_bytes = size("output", self.output)
         self.patch_bytes = size("patch", self.patch)
 
-    def rlimits(self, *, has_groups: bool, shares_user: bool) -> list[tuple[int, int]]:
-        """Limits for each process. Without control groups they stand in for the limits on all processes together.
+    def rlimits(self, *, has_groups: bool, shares_user: bool) -> list[tuple[int, int, int]]:
+        """Resource, soft and hard limit for each process; without control groups they stand in for those.
 
         `shares_user`: processes outside the sandbox run under the same user, so that counting them would be wrong.
         """
+        seconds = math.ceil(self.cpu)
         limits = [
-            (resource.RLIMIT_CORE, 0),
-            (resource.RLIMIT_CPU, int(self.cpu) + 1),
-            (resource.RLIMIT_FSIZE, self.disk_bytes),
-            (resource.RLIMIT_NOFILE, 1024),
+            (resource.RLIMIT_CORE, 0, 0),
+            (resource.RLIMIT_CPU, seconds, seconds + 1),
+            (resource.RLIMIT_FSIZE, self.disk_bytes, self.disk_bytes),
+            (resource.RLIMIT_NOFILE, 1024, 1024),
         ]
         if not has_groups:
-            limits.append((resource.RLIMIT_AS, self.memory_bytes))
+            limits.append((resource.RLIMIT_AS, self.memory_bytes, self.memory_bytes))
             if not shares_user:
-                limits.append((resource.RLIMIT_NPROC, self.processes))
-        return [(kind, min(value, _hard(kind))) for kind, value in limits]
+                limits.append((resource.RLIMIT_NPROC, self.processes, self.processes))
+        return [(kind, min(soft, _hard(kind)), min(hard, _hard(kind))) for kind, soft, hard in limits]
 
 
 def _hard(kind: int) -> int:

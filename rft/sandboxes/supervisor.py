@@ -65,7 +65,7 @@ class Supervisor:
         self.start: str = settings["start"]
         self.scratch: str = settings["scratch"]
         self.environment: dict[str, str] = settings["environment"]
-        self.limits: list[tuple[int, int]] = settings["limits"]
+        self.limits: list[tuple[int, int, int]] = settings["limits"]
         self.join: list[int] = settings["join"]
         """Descriptors of control groups' member lists; a command enters them before it starts."""
         self.usage: int | None = settings["usage"]
@@ -98,7 +98,7 @@ class Supervisor:
         lost = kept.cut()
         killed_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         code = -1 if killed_by or kind != DONE else os.WEXITSTATUS(status)
-        if killed_by == signal.SIGXCPU:
+        if signal.SIGXCPU in (killed_by, code - 128):  # bash adds 128 to the signal that ended its child
             kind = CPU_SPENT
         body = bytes(kept.head + kept.tail)
         return REPLY.pack(kind, code, killed_by, len(kept.head), len(body), lost, seconds) + body
@@ -140,8 +140,8 @@ class Supervisor:
             os.setsid()
             for descriptor in self.join:
                 os.write(descriptor, b"0")
-            for kind, value in self.limits:
-                resource.setrlimit(kind, (value, value))
+            for kind, soft, hard in self.limits:
+                resource.setrlimit(kind, (soft, hard))
             for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and exec would hand that on
                 signal.signal(number, signal.SIG_DFL)
             os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
