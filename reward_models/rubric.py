@@ -16,6 +16,15 @@ from reward_models.types import Criterion, Rubric
 
 MAX_BYTES = 256 * 1024
 MAX_CRITERIA = 200
+MAX_DEPTH = 20
+
+_OPENING = (
+    yaml.FlowSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.BlockMappingStartToken,
+)
+_CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 
 
 def shipped() -> list[str]:
@@ -110,12 +119,7 @@ def _plain(data: bytes | str, where: str) -> dict[str, Any]:
         raise RubricError(f"{where}: larger than {MAX_BYTES} bytes; expected a rubric of some pages.")
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
-        for token in yaml.scan(text, Loader=yaml.BaseLoader):
-            if isinstance(token, yaml.AliasToken | yaml.AnchorToken | yaml.TagToken):
-                raise RubricError(
-                    f"{where}, line {token.start_mark.line + 1}: YAML anchors, aliases and tags are not read; "
-                    "write the value out."
-                )
+        _refuse_tricks(text, where)
         tree = _build(yaml.compose(text, Loader=yaml.BaseLoader), where)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -124,11 +128,23 @@ def _plain(data: bytes | str, where: str) -> dict[str, Any]:
         raise RubricError(f"{where}{line}: not YAML ({problem}). Mend it.") from None
     except UnicodeDecodeError:
         raise RubricError(f"{where}: not UTF-8; expected a rubric in YAML.") from None
-    except RecursionError:
-        raise RubricError(f"{where}: nested too deeply; expected a list of criteria.") from None
     if not isinstance(tree, dict):
         raise RubricError(f"{where}: holds no keys and values; expected name, criteria and the like.")
     return tree
+
+
+def _refuse_tricks(text: str, where: str) -> None:
+    depth = 0
+    for token in yaml.scan(text, Loader=yaml.BaseLoader):
+        line = token.start_mark.line + 1
+        if isinstance(token, yaml.AliasToken | yaml.AnchorToken | yaml.TagToken):
+            raise RubricError(
+                f"{where}, line {line}: YAML anchors, aliases and tags are not read; write the value out."
+            )
+        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        if depth > MAX_DEPTH:
+            # the reader's time grows with the square of the depth
+            raise RubricError(f"{where}, line {line}: nested too deeply; expected a list of criteria.")
 
 
 def _build(node: yaml.Node | None, where: str) -> Any:

@@ -80,14 +80,16 @@ def test_changing(command: str, expected: list[tuple[str, str]]) -> None:
     [
         ("python check.py f", "tests"), ("pytest -x tests/test_a.py::test_b", "tests"), ("python3 -m pytest", "tests"),
         ("python -m unittest discover", "tests"), ("tox -e py311", "tests"), ("make test", "tests"),
-        ("make -C sub check", "tests"), ("npm test", "tests"), ("npm run test:unit", "tests"), ("go test ./...", "tests"),
+        ("make -C sub check", "tests"), ("npm test", "tests"), ("npm run test:unit", "tests"),
+        ("go test ./...", "tests"),
         ("cargo test --all", "tests"), ("nosetests", "tests"), ("./run_tests.sh", "tests"), ("bash test.sh", "tests"),
         ("python manage.py test", "tests"), ("cd a && PYTHONPATH=. timeout 60 python -m pytest -q", "tests"),
         ("poetry run pytest", "tests"), ("uv run --with x pytest", "tests"), ("npx jest", "tests"),
         ("coverage run -m pytest", "tests"), ("./gradlew test", "tests"), ("python tests/test_a.py", "tests"),
         ("python reproduce.py", "script"), ("node app.js", "script"), ("./a.out.sh", "script"),
         ("python -m mypackage --help", "script"), ("go run main.go", "script"),
-        ("python -c 'import a; print(a.f(1))'", "inline"), ("python <<'EOF'\nfrom a import f\nprint(f(1))\nEOF", "inline"),
+        ("python -c 'import a; print(a.f(1))'", "inline"),
+        ("python <<'EOF'\nfrom a import f\nprint(f(1))\nEOF", "inline"),
     ],
 )  # fmt: skip
 def test_checks(command: str, kind: str) -> None:
@@ -139,7 +141,8 @@ def test_same_file(one: str, other: str, same: bool) -> None:
 
 PROGRAMS = "python sed git rm cat grep find xargs bash cd cp mv tee perl awk edit pytest make env timeout".split()  # noqa: SIM905
 COMMANDS = st.lists(
-    st.sampled_from([*PROGRAMS, "-i", "-c", "-m", "-e", "--", "-", "s/a/b/", "a.py", "&&", "|", ">", "<<E", "'", '"', "\n"])
+    st.sampled_from([*PROGRAMS, "-i", "-c", "-m", "-e", "--", "-", "s/a/b/", "a.py", "&&", "|", ">", "<<E"])
+    | st.sampled_from(["'", '"', "\n"])
     | st.text(max_size=8),
     max_size=15,
 ).map(" ".join)  # fmt: skip
@@ -158,7 +161,8 @@ def test_any_command_is_read(command: str) -> None:
         "bash -c '" * 2000, "sed -i 's" + "a" * 60_000, "sed -i '" + "s" * 60_000 + "/' f", "rm -" + "r" * 60_000 + "!",
         "python -c '" + "open(" * 12_000, "python -c '" + "a = \"" * 10_000, "cat " + "a " * 32_000,
         "env " * 16_000 + "ls", "find " * 13_000, "xargs " * 10_000, "perl -p" + "i" * 60_000 + "!", "A=1 " * 16_000,
-        "python " + "../" * 20_000, "./" + "test_" * 13_000, "grep -" + "r" * 60_000, "cd a;" * 13_000, "edit " + "'" * 60_000,
+        "python " + "../" * 20_000, "./" + "test_" * 13_000, "grep -" + "r" * 60_000,
+        "cd a;" * 13_000, "edit " + "'" * 60_000,
     ],
     ids=lambda command: command[:12],
 )  # fmt: skip

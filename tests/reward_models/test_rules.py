@@ -69,7 +69,11 @@ def test_reproduced_before_edit(steps: list[Any], expected: float | None) -> Non
         ([EDIT, ("pytest | tail -1", "no summary", 0)], 1.0, None),
         ([EDIT, ("pytest", "bash: pytest: command not found", 127)], 0.0, 0.0),
         ([EDIT, ("python check.py f", "", None)], 1.0, None),
-        ([EDIT, PASSED, ("sed -i 's/a' days.py", "sed: -e expression #1, char 3: unterminated `s' command", 1)], 1.0, 1.0),
+        (
+            [EDIT, PASSED, ("sed -i 's/a' days.py", "sed: -e expression #1, char 3: unterminated `s' command", 1)],
+            1.0,
+            1.0,
+        ),
         ([EDIT, PASSED, ("echo done > notes.md", "", 0), ("rm tmp.py", "", 0)], 1.0, 1.0),
     ],
 )
@@ -139,7 +143,10 @@ def test_blind_edit_after_failure(steps: list[Any], expected: float) -> None:
         ([LOOK, EDIT, ("sed -i s/a/b/ hours.py", "", 0)], 0.5),
         ([LOOK], 0.0),
         ([("find . -name '*.py' | xargs sed -i s/a/b/", "", 0)], None),
-        ([("python check.py f", 'File "/x/days.py", line 15, in f\nAssertionError\nFAILED 1 of 2 tests', 1), EDIT], 1.0),
+        (
+            [("python check.py f", 'File "/x/days.py", line 15, in f\nAssertionError\nFAILED 1 of 2 tests', 1), EDIT],
+            1.0,
+        ),
     ],
 )
 def test_looked_before_edit(steps: list[Any], expected: float | None) -> None:
@@ -204,12 +211,22 @@ def test_bad_commands() -> None:
     assert value("bad_commands", LOOK, missing) == 0.5
     assert value("bad_commands", ("nosuch", "bash: nosuch: command not found", 127)) == 1.0
     assert value("bad_commands", (None, "", None), LOOK) == 0.5
-    assert value("bad_commands", ("python repro.py", "Traceback …\nFileNotFoundError: No such file or directory", 1)) == 0.0
+    assert (
+        value("bad_commands", ("python repro.py", "Traceback …\nFileNotFoundError: No such file or directory", 1))
+        == 0.0
+    )
     assert value("bad_commands") is None
 
 
 def test_risky_commands_and_history() -> None:
-    for command in ["rm -rf .", "rm -rf /", "git reset --hard HEAD~1", "git push -f", "git clean -fdx", "sudo shutdown now"]:
+    for command in [
+        "rm -rf .",
+        "rm -rf /",
+        "git reset --hard HEAD~1",
+        "git push -f",
+        "git clean -fdx",
+        "sudo shutdown now",
+    ]:
         assert value("risky_commands", (command, "", 0)) == 1.0, command
     for command in ["rm -r build", "git checkout days.py", "git clean -n", "echo 'rm -rf /'"]:
         assert value("risky_commands", (command, "", 0)) == 0.0, command

@@ -18,7 +18,7 @@ def words(command: str) -> list[tuple[str, ...]]:
     [
         ("ls -la", [("ls", "-la")]),
         ("cd a && python b.py | tail -3 || true; echo 'x;y'", None),
-        ("echo 'a  b' \"c \\\" d\" e\\ f", [("echo", "a  b", 'c " d', "e f")]),
+        ('echo \'a  b\' "c \\" d" e\\ f', [("echo", "a  b", 'c " d', "e f")]),
         ("a\nb # no c\nd", [("a",), ("b",), ("d",)]),
         ("(cd x; ls)", [("cd", "x"), ("ls",)]),
         ("if grep -q x f; then rm f; fi", [("grep", "-q", "x", "f"), ("rm", "f")]),

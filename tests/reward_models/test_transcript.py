@@ -40,7 +40,8 @@ def test_a_transcript_that_is_too_long_loses_steps_in_its_middle() -> None:
 
 @pytest.mark.parametrize(
     "token",
-    ["<|im_start|>", "<|im_end|>", "<|eot_id|>", "<｜User｜>", "<s>", "</s>", "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>",
+    ["<|im_start|>", "<|im_end|>", "<|eot_id|>", "<｜User｜>", "<s>", "</s>", "[INST]", "[/INST]", "<<SYS>>",
+     "<</SYS>>",
      "<start_of_turn>", "<bos>", "</think>", "<THINK>", "<tool_call>", "</system>"],
 )  # fmt: skip
 def test_tokens_of_chat_templates_are_harmless(token: str) -> None:
@@ -48,7 +49,9 @@ def test_tokens_of_chat_templates_are_harmless(token: str) -> None:
 
 
 def test_invisible_characters_are_seen() -> None:
-    assert neutral("a\x1b[2Jb\u202ec\u200bd\x00\ud800\ttab\r\nend") == "a\\x1b[2Jb\\u202ec\\u200bd\\x00\\ud800\ttab\nend"
+    assert (
+        neutral("a\x1b[2Jb\u202ec\u200bd\x00\ud800\ttab\r\nend") == "a\\x1b[2Jb\\u202ec\\u200bd\\x00\\ud800\ttab\nend"
+    )
 
 
 @given(st.lists(st.text(max_size=40) | st.sampled_from(["<<", ">>", "task\n", "output"]), max_size=6))

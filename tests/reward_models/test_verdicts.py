@@ -13,11 +13,21 @@ QUESTIONS = [Criterion(id="a", question="A?"), Criterion(id="b", question="B?")]
 
 
 def reply(**answers: str) -> str:
-    return json.dumps({"verdicts": [{"id": k, "reason": "r", "steps": [1], "quote": "q", "answer": v} for k, v in answers.items()]})
+    return json.dumps(
+        {"verdicts": [{"id": k, "reason": "r", "steps": [1], "quote": "q", "answer": v} for k, v in answers.items()]}
+    )
 
 
 @pytest.mark.parametrize(
-    "wrap", ["{}", "  {}\n", "```json\n{}\n```", "```\n{}\n```", "<think>a is {{no}}</think>\n{}", "<think>x</think>```json\n{}\n```"]
+    "wrap",
+    [
+        "{}",
+        "  {}\n",
+        "```json\n{}\n```",
+        "```\n{}\n```",
+        "<think>a is {{no}}</think>\n{}",
+        "<think>x</think>```json\n{}\n```",
+    ],
 )
 def test_readable_replies(wrap: str) -> None:
     a, b = parse(wrap.replace("{{", "{").replace("}}", "}").replace("{}", reply(b="no", a="yes")), QUESTIONS, steps=[1])
