@@ -58,7 +58,7 @@ def paper_walk(agent: Demonstrator, task: Task, seed: int) -> list[str]:
     """The commands of an attempt whose tests always fail, without a sandbox."""
     source = source_of(task)
     first = next(i for i, row in enumerate(source) if row.startswith(f"def {task.meta['function']}("))
-    shown = "\n".join(f"{i + 1}-{row}" for i, row in enumerate(source) if first <= i < first + 10)
+    shown = "\n".join(f"{i + 1}-{row}" for i, row in enumerate(source) if first <= i < first + 9)
     conversation = agent.open(task, seed=seed)
     commands: list[str] = []
     observation = task.statement
@@ -137,7 +137,7 @@ def test_a_misspelt_command_fails_and_is_mended() -> None:
 def test_who_gives_up_never_submits() -> None:
     commands, _ = drive(Demonstrator(**FAULTLESS, **(FLAWLESS | {"give_up": 1.0})), ALL[0], steps=9)
     assert len(commands) == 9
-    assert commands[-1] == commands[-2] == commands[0]
+    assert commands[-4:] == ["ls"] * 4
 
 
 def test_the_seed_decides_everything() -> None:
