@@ -21,7 +21,7 @@ from pathlib import Path
 
 from rft.errors import SandboxError
 from rft.sandboxes import groups, mounts, seccomp
-from rft.sandboxes.limits import Limits, environment, interpreter
+from rft.sandboxes.limits import Limits, environment, interpreter, supervise
 from rft.sandboxes.session import Session
 
 WORK, HOME = "/testbed", "/home/agent"
@@ -118,9 +118,9 @@ class Bubblewrap(Limits):
                 arguments += ["--ro-bind", source, target]
             arguments += hide_packages(prefix)
             arguments += ["--size", str(SCRATCH_BYTES), "--tmpfs", SCRATCH]
-            arguments += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORK]
+            arguments += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"]
             arguments += ["--seccomp", str(data("seccomp", seccomp.program()))]
-            arguments += ["--", str(interpreter()), "-I", "-S", f"{LIBRARY}/supervisor.py"]
+            arguments += ["--", *supervise(LIBRARY)]
             return subprocess.Popen(
                 arguments,
                 stdin=channel.fileno(),

@@ -90,3 +90,9 @@ def environment(home: str, temporary: str, *folders: str) -> dict[str, str]:
 def interpreter() -> Path:
     """The Python that commands find as `python`: the one rft runs on, without its virtual environment."""
     return Path(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
+
+
+def supervise(library: str) -> list[str]:
+    """The command of a supervisor whose modules lie in `library`; imported, not run, so that its bytecode is used."""
+    start = "import sys; sys.path.insert(0, sys.argv[1]); import supervisor; supervisor.main()"
+    return [str(interpreter()), "-I", "-S", "-c", start, library]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rft.errors import SandboxError
-from rft.sandboxes import groups, supervisor
-from rft.sandboxes.limits import Limits, environment, interpreter
+from rft.sandboxes import groups
+from rft.sandboxes.limits import Limits, environment, interpreter, supervise
 from rft.sandboxes.session import Session
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Local(Limits):
         ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(
-                [str(interpreter()), "-I", "-S", supervisor.__file__],
+                supervise(str(Path(__file__).parent)),
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

@@ -5,27 +5,26 @@ fixed header `REPLY` and raw bytes, so the other side never interprets anything 
 namespace it is process 1: nothing in there can kill it, everything in there dies with it.
 """
 
-# Paths are strings here: pathlib takes longer to import than all the rest.
-# ruff: noqa: PTH100, PTH102, PTH120, PTH123, PTH208
+# What is imported here is paid for at every opening: no pathlib, no contextlib, no signal.
+# ruff: noqa: PTH102, PTH123, PTH208
 
-import contextlib
 import ctypes
 import marshal
 import os
 import resource
 import select
-import signal
 import stat
 import struct
-import sys
 import time
-from collections.abc import Callable
 
 REPLY = struct.Struct("!BiiIIQd")
 """Kind, exit code (-1: killed), signal, bytes before the gap, bytes that follow, bytes left out, seconds."""
 DONE, ABSENT, BROKEN, TIMED_OUT, CPU_SPENT = range(5)
 CHUNK = 1 << 16
 TICK = 0.25
+SIGKILL, SIGPIPE, SIGXCPU, SIGXFSZ = 9, 13, 24, 25
+
+library = ctypes.CDLL(None, use_errno=True)
 
 
 class Absent(Exception):
@@ -89,16 +88,18 @@ class Supervisor:
             kind = self.follow(reader, ended, kept, began + timeout, spent + cpu)
             seconds = time.monotonic() - began
             status = self.end_all().get(child, 0)
-            with contextlib.suppress(BlockingIOError):
+            try:
                 while chunk := os.read(reader, CHUNK):
                     kept.add(chunk)
+            except BlockingIOError:
+                pass
         finally:
             os.close(ended)
             os.close(reader)
         lost = kept.cut()
         killed_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         code = -1 if killed_by or kind != DONE else os.WEXITSTATUS(status)
-        if signal.SIGXCPU in (killed_by, code - 128):  # bash adds 128 to the signal that ended its child
+        if SIGXCPU in (killed_by, code - 128):  # bash adds 128 to the signal that ended its child
             kind = CPU_SPENT
         body = bytes(kept.head + kept.tail)
         return REPLY.pack(kind, code, killed_by, len(kept.head), len(body), lost, seconds) + body
@@ -142,8 +143,8 @@ class Supervisor:
                 os.write(descriptor, b"0")
             for kind, soft, hard in self.limits:
                 resource.setrlimit(kind, (soft, hard))
-            for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and exec would hand that on
-                signal.signal(number, signal.SIG_DFL)
+            for number in (SIGPIPE, SIGXFSZ):  # Python ignores them, and exec would hand that on
+                library.signal(number, None)
             os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
             os.dup2(writer, 1)
             os.dup2(writer, 2)
@@ -181,12 +182,10 @@ class Supervisor:
 
     def kill_all(self) -> None:
         if self.is_init:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(-1, signal.SIGKILL)
+            kill(-1)
             return
         for process in descendants(os.getpid()):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(process, signal.SIGKILL)
+            kill(process)
 
     # --- files ---
 
@@ -206,7 +205,7 @@ class Supervisor:
             except OSError as error:
                 if not make:
                     raise Absent(f"{path}: {error.strerror}") from None
-                with contextlib.suppress(FileNotFoundError):
+                if os.path.lexists(f"/proc/self/fd/{here}/{part}"):
                     os.unlink(part, dir_fd=here)
                 os.mkdir(part, 0o755, dir_fd=here)
                 below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
@@ -237,10 +236,11 @@ class Supervisor:
         """Put a file; links and folders that stand in its way give way."""
         here, name = self.folder(path, make=True)
         try:
-            with contextlib.suppress(FileNotFoundError):
-                mode = os.stat(name, dir_fd=here, follow_symlinks=False).st_mode
+            there = f"/proc/self/fd/{here}/{name}"
+            if os.path.lexists(there):
+                mode = os.lstat(there).st_mode
                 if stat.S_ISDIR(mode):
-                    self.remove(f"/proc/self/fd/{here}/{name}", keep=(here,))
+                    self.remove(there, keep=(here,))
                 elif not stat.S_ISREG(mode):
                     os.unlink(name, dir_fd=here)
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
@@ -277,7 +277,7 @@ class Supervisor:
                     (os.POSIX_SPAWN_DUP2, complained, 2),
                     *((os.POSIX_SPAWN_DUP2, descriptor, descriptor) for descriptor in keep),
                 ],
-                setsigdef=[signal.SIGPIPE],
+                setsigdef=[SIGPIPE],
             )
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             if code not in fine:
@@ -296,7 +296,6 @@ class Supervisor:
     def diff(self, limit: int) -> bytes:
         """The working directory against the start state, after every other process was ended."""
         self.end_all()
-        sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
         from difference import difference  # type: ignore[import-not-found]
 
         if os.path.lexists(self.scratch + "/diff"):
@@ -314,17 +313,11 @@ class Supervisor:
 
     def serve(self) -> None:
         """Answer requests until the channel closes; then nothing is left."""
-        offered: dict[str, Callable[..., bytes]] = {
-            "run": self.run,
-            "read": self.read,
-            "write": self.write,
-            "copy": self.copy,
-            "diff": self.diff,
-        }
+        offered = ("run", "read", "write", "copy", "diff")
         while not self.is_orphaned and (request := receive()) is not None:
             name, *arguments = request
             try:
-                reply = offered[name](*arguments)
+                reply = getattr(self, offered[offered.index(name)])(*arguments)
             except Absent as error:
                 reply = failure(ABSENT, error)
             except Exception as error:  # whatever it is, the other side must hear of it
@@ -339,18 +332,28 @@ def failure(kind: int, error: BaseException) -> bytes:
     return REPLY.pack(kind, -1, 0, 0, len(words), 0, 0.0) + words
 
 
+def kill(process: int) -> None:
+    """Kill a process, or all when it is -1, if it is still there."""
+    try:
+        os.kill(process, SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
 def descendants(root: int) -> list[int]:
     """Processes below `root`, nearest first."""
     found: list[int] = []
     todo = [root]
     while todo:
         process = todo.pop(0)
-        with contextlib.suppress(OSError):
+        try:
             for task in os.listdir(f"/proc/{process}/task"):
                 with open(f"/proc/{process}/task/{task}/children") as file:
                     below = [int(word) for word in file.read().split()]
                 found += below
                 todo += below
+        except OSError:  # it has ended meanwhile
+            continue
     return found
 
 
@@ -374,18 +377,19 @@ def read_whole(size: int) -> bytes | None:
 
 
 def send(reply: bytes) -> None:
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+    try:
         while reply:
             reply = reply[os.write(0, reply) :]
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # no one listens any more; the next request will say so
 
 
 def main() -> None:
     """Make this process hard to touch, take the settings from the first frame, serve."""
-    control = ctypes.CDLL(None, use_errno=True).prctl
+    control = library.prctl
     control(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE: no one of the same user may look into or trace this process
     control(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans come here
-    if os.getpid() != 1:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the program that owns this one
+    os.chdir("/")  # git reads attributes where it stands, and in the working directory they would be the agent's
     settings = receive()
     if settings is None:
         return
@@ -402,8 +406,3 @@ def main() -> None:
     finally:
         if settings[0]["remove"]:
             supervisor.remove(settings[0]["remove"])
-
-
-if __name__ == "__main__":
-    sys.path[:] = [entry for entry in sys.path if entry]
-    main()
