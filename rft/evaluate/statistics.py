@@ -136,3 +136,29 @@ def resampled_means(tasks: Array, *, seed: int = 0, resamples: int = RESAMPLES) 
             for start in range(0, resamples, rows)
         ]
     )
+
+
+def crossed_draws(tables: Sequence[Values], tasks: Sequence[str], *, seed: int = 0) -> Array:
+    """Bootstrap draws of the mean over repetitions of an experiment, one table of values for each.
+
+    A draw resamples the repetitions and, crossed with them, the tasks. Calls with the same `tasks`, number of
+    tables and seed draw the same repetitions and tasks, so their results can be held against each other draw by
+    draw: ratios and differences are paired. A draw in which nothing is known is NaN.
+    """
+    means = np.full((len(tables), len(tasks)), np.nan)
+    for row, table in enumerate(tables):
+        known, _, _ = _task_means(table)
+        means[row] = [known.get(task, np.nan) for task in tasks]
+    generator = np.random.default_rng(seed)
+    repeats = generator.multinomial(len(tables), np.full(len(tables), 1 / len(tables)), size=RESAMPLES)
+    there = ~np.isnan(means)
+    filled = np.where(there, means, 0.0)
+    draws = []
+    for start in range(0, RESAMPLES, rows := max(1, _BLOCK // max(1, len(tasks)))):
+        some = repeats[start : start + rows]
+        weights = generator.multinomial(len(tasks), np.full(len(tasks), 1 / len(tasks)), size=len(some))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            of_each = (weights @ filled.T) / (weights @ there.T)
+            seen = ~np.isnan(of_each)
+            draws.append((some * np.where(seen, of_each, 0.0)).sum(axis=1) / (some * seen).sum(axis=1))
+    return np.concatenate(draws)

@@ -119,7 +119,7 @@ def _tiles(run: RunData) -> list[dict[str, str]]:
     for name, (stage, key) in totals.items():
         numbers = [number for round in run.rounds if (number := round.count(stage, key)) is not None]
         tiles.append({"name": name, "value": count(sum(numbers)) if numbers else "–"})
-    return [*tiles, {"name": "in all stages", "value": duration(sum(round.seconds for round in run.rounds))}]
+    return [*tiles, {"name": "time in all stages", "value": duration(sum(round.seconds for round in run.rounds))}]
 
 
 def _points(reports: list[EvaluationReport], split: str, name: str) -> list[svg.Point]:

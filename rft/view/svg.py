@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 640.0, 300.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 132.0, 14.0, 34.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 112.0, 14.0, 34.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ def lines(series: Sequence[Line], *, title: str, x_title: str = "round") -> Mark
 
 def spark(points: Sequence[Point], *, style: str, title: str) -> Markup:
     """One behaviour over the rounds, the size of a word: the whole height is 0 to 100 %."""
-    width, height, edge = 168.0, 56.0, 6.0
+    width, height, edge = 180.0, 76.0, 7.0
     if not points:
         return Markup("")
     first, last = points[0].x, points[-1].x
@@ -93,34 +93,43 @@ def spark(points: Sequence[Point], *, style: str, title: str) -> Markup:
 
 
 def histogram(above: Sequence[float], below: Sequence[float], *, names: tuple[str, str], title: str) -> Markup:
-    """Two sets of scores in [0, 1] back to back: `above` grows up, `below` grows down."""
+    """Two sets of scores in [0, 1] back to back: `above` grows up, `below` grows down.
+
+    A bar that towers over all others is cut, and its count is written on it.
+    """
     bins, height = 20, 260.0
     up, down = _binned(above, bins), _binned(below, bins)
     if not any(up) and not any(down):
         return Markup("")
-    peak_up, peak_down = max(1, *up), max(1, *down)
-    base = _TOP + (height - _TOP - _BOTTOM) * peak_up / (peak_up + peak_down)
-    unit = (height - _TOP - _BOTTOM) / (peak_up + peak_down)
+    tallest_up, tallest_down = _peak(up), _peak(down)
+    unit = (height - _TOP - _BOTTOM) / (tallest_up + tallest_down)
+    base = _TOP + unit * tallest_up
     step = (WIDTH - _LEFT - 20) / bins
     parts = []
-    for number in range(bins):
-        x = _LEFT + number * step + 1.5
-        for count, style, direction, name in ((up, "kept", -1, names[0]), (down, "dropped", 1, names[1])):
-            tall = count[number] * unit
-            if count[number]:
-                tip = f"{count[number]} {name}, score {number / bins:.2f} to {(number + 1) / bins:.2f}"
-                y = base - tall if direction < 0 else base
+    for counts, peak, style, name in ((up, tallest_up, "kept", names[0]), (down, tallest_down, "dropped", names[1])):
+        for number, count in enumerate(counts):
+            x, tall = _LEFT + number * step + 1.5, min(count, peak) * unit
+            y = base - tall if style == "kept" else base
+            tip = f"{count} {name}, score {number / bins:.2f} to {(number + 1) / bins:.2f}"
+            if count:
                 box = _open("rect", x=x, y=y, width=step - 3, height=tall, rx=1.5, class_=f"bar {style}")
                 parts.append(box + Markup("<title>{}</title></rect>").format(tip))
+            if count > peak:
+                inside = y + 17 if style == "kept" else y + tall - 8
+                parts.append(_text(x + (step - 3) / 2, inside, str(count), "cut", anchor="middle"))
     parts.append(_element("line", x1=_LEFT, x2=WIDTH - 20, y1=base, y2=base, class_="axis"))
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
-        x = _LEFT + tick * step * bins
-        parts.append(_text(x, height - 14, f"{tick:g}", "tick", anchor="middle"))
-    for y, text in ((_TOP + 4, str(peak_up)), (height - _BOTTOM, str(peak_down))):
+        parts.append(_text(_LEFT + tick * step * bins, height - 14, f"{tick:g}", "tick", anchor="middle"))
+    for y, text in ((_TOP + 4, str(tallest_up)), (base + 4, "0"), (height - _BOTTOM, str(tallest_down))):
         parts.append(_text(_LEFT - 8, y, text, "tick", anchor="end"))
-    parts.append(_text(_LEFT - 8, base + 4, "0", "tick", anchor="end"))
     parts.append(_text((WIDTH + _LEFT) / 2, height - 1, "score", "tick", anchor="middle"))
     return _svg(parts, WIDTH, height, title)
+
+
+def _peak(counts: Sequence[int]) -> int:
+    """Where a side of the histogram ends: at its tallest bar, unless that one towers over the next."""
+    *_, second, first = sorted(counts)
+    return max(1, first if first <= 3 * max(second, 1) else 2 * second, 4 if first >= 4 else 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -330,7 +330,7 @@ def _store(
     made = run.stage(round, name)
     made.start()
     for file, records in files.items():
-        with Records(made.path / file, type(records[0])).writer() as append:
+        with Records(made.path / file, type(records[0]) if records else Example).writer() as append:
             for record in records:
                 append(record)
     made.finish([made.path / file for file in files], counts=counts, metrics=metrics)
