@@ -39,7 +39,7 @@ class Policy:
     """The model being trained and how it is asked."""
 
     model: str = MISSING
-    """A directory or a hub name."""
+    """A directory, a hub name, or the name of a model that ships with rft (kata-base)."""
     create: Section | None = None
     """Makes the model from scratch, its vocabulary learnt from the first round's attempts: `{use: tiny_qwen3, …}`."""
     inference: Section = field(default_factory=lambda: {"use": "local"})

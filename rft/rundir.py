@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from rft import store
 from rft.errors import RecipeError, StageError, StoreError
-from rft.recipe import Recipe, dump, to_config
+from rft.recipe import Recipe, dump, shipped_content, to_config
 from rft.types import Record
 
 STAGES = ("collect", "score", "select", "train", "evaluate")
@@ -205,8 +205,11 @@ class Run:
         return manifest is not None and bool(manifest.counts.get("promoted"))
 
     def starting_policy(self) -> str:
-        """The recipe's model; a model that is made from scratch lives in the run."""
-        return str(self.path / "policy") if self.recipe.policy.create else self.recipe.policy.model
+        """The recipe's model: shipped with rft, a directory or a hub name; one made from scratch lives in the run."""
+        if self.recipe.policy.create:
+            return str(self.path / "policy")
+        shipped = shipped_content("recipes") / "models" / self.recipe.policy.model
+        return str(shipped) if (shipped / "config.json").is_file() else self.recipe.policy.model
 
     def checkpoint(self, round: int) -> Path:
         """Where a round's training leaves the new policy."""

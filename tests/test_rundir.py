@@ -1,0 +1,108 @@
+"""The run directory: done or owed, refusal when something changed under a run, damage noticed."""
+
+from pathlib import Path
+
+import pytest
+
+from rft import recipe as recipes
+from rft.errors import RecipeError, StageError, StoreError
+from rft.recipe import Recipe
+from rft.rundir import Run, open_run
+
+
+def make(tmp_path: Path, *overrides: str) -> Recipe:
+    path = tmp_path / "r.yaml"
+    path.write_text(f"name: t\nruns: {tmp_path}/runs\npolicy: {{model: m}}\nenvironment: {{use: kata}}\n")
+    return recipes.load(str(path), list(overrides))
+
+
+def finish(
+    run: Run, round: int, name: str, *, inputs: tuple[Path, ...] = (), counts: dict[str, int] | None = None
+) -> Path:
+    stage = run.stage(round, name)
+    assert stage.start(inputs)
+    output = stage.path / "out.jsonl"
+    output.write_text(name)
+    stage.finish([output], counts=counts or {}, metrics={"m": 1})
+    return output
+
+
+def test_a_stage_is_done_when_its_manifest_is_there_and_not_before(tmp_path: Path) -> None:
+    run = Run(make(tmp_path))
+    stage = run.stage(1, "collect")
+    assert stage.start() and stage.manifest() is None
+    with pytest.raises(StageError, match="not finished"):
+        stage.require()
+    assert stage.start(), "an interrupted stage is carried on"
+    finish(run, 1, "collect")
+    assert not stage.start()
+    stage.verify()
+
+
+@pytest.mark.parametrize("finished", [True, False], ids=["finished", "half done"])
+def test_a_recipe_that_changed_under_a_run_is_refused_with_the_key(tmp_path: Path, finished: bool) -> None:
+    if finished:
+        finish(Run(make(tmp_path)), 1, "collect")
+    else:
+        Run(make(tmp_path)).stage(1, "collect").start()
+    changed = Run(make(tmp_path, "collect.samples=9", "agent.max_steps=3"))
+    with pytest.raises(StageError) as caught:
+        changed.stage(1, "collect").start()
+    assert "collect.samples 4 -> 9" in str(caught.value) and "agent.max_steps null -> 3" in str(caught.value)
+    assert changed.stage(1, "collect").start(redo=True)
+
+
+def test_what_does_not_change_the_result_may_change(tmp_path: Path) -> None:
+    finish(Run(make(tmp_path)), 1, "collect")
+    changes = [
+        "rounds=5",
+        "collect.pool={use: ray}",
+        "collect.max_failed=0.5",
+        "tracking={use: none}",
+        "train.tokens=5",
+    ]
+    assert not Run(make(tmp_path, *changes)).stage(1, "collect").start()
+
+
+def test_an_input_that_changed_is_named(tmp_path: Path) -> None:
+    run = Run(make(tmp_path))
+    trajectories = finish(run, 1, "collect")
+    finish(run, 1, "score", inputs=(trajectories,))
+    trajectories.write_text("other")
+    with pytest.raises(StageError, match=r"round_01/1_collect/out.jsonl is not the file that was read"):
+        run.stage(1, "score").start([trajectories])
+    with pytest.raises(StoreError, match="digest differs"):
+        run.stage(1, "collect").verify()
+
+
+def test_a_damaged_manifest_is_an_error_not_a_fresh_start(tmp_path: Path) -> None:
+    run = Run(make(tmp_path))
+    finish(run, 1, "collect")
+    (run.stage(1, "collect").path / "manifest.json").write_text('{"stage": "coll')
+    with pytest.raises(StoreError, match="damaged"):
+        run.stage(1, "collect").start()
+
+
+def test_the_policy_of_a_round_is_the_newest_promoted_one(tmp_path: Path) -> None:
+    run = Run(make(tmp_path))
+    assert run.policy(1) == "m"
+    finish(run, 1, "evaluate", counts={"promoted": 1})
+    finish(run, 2, "evaluate", counts={"promoted": 0})
+    assert run.policy(2) == run.policy(3) == str(run.checkpoint(1))
+    blind = Run(make(tmp_path, "evaluate.splits=[]"))
+    finish(blind, 1, "train")
+    assert blind.policy(2) == str(blind.checkpoint(1))
+
+
+def test_a_run_has_one_driver_and_can_be_moved(tmp_path: Path) -> None:
+    run = Run(make(tmp_path))
+    with run.driving(), pytest.raises(StoreError, match="another process"), Run(make(tmp_path)).driving():
+        pass
+    trajectories = finish(run, 1, "collect")
+    finish(run, 1, "score", inputs=(trajectories,))
+    run.path.rename(tmp_path / "elsewhere")
+    moved = open_run(tmp_path / "elsewhere")
+    moved.stage(1, "collect").verify()
+    assert not moved.stage(1, "score").start([moved.stage(1, "collect").path / "out.jsonl"])
+    with pytest.raises(RecipeError, match="not a run"):
+        open_run(tmp_path)
