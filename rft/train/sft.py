@@ -11,21 +11,20 @@ import msgspec
 import torch
 from datasets import Dataset
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+from trl import SFTConfig
 
 from rft.errors import RecipeError, StageError
 from rft.plugins import first_line
 from rft.store import write_atomic
-from rft.train.loss import LearntLossTrainer
 from rft.train.options import check_lora, check_trl
 from rft.train.process import Result, Spec
 from rft.train.resume import mark_complete
 from rft.train.rows import IGNORED, Row, check_lengths, read_rows, to_budget
+from rft.train.trainer import LearntLossTrainer, Trainer
 
 PACK = 512
-"""Packed rows are this long, or as long as the longest example: attention's cost grows with it."""
-TOKENS_PER_STEP = 2048
-"""Tokens of one optimizer step on a CPU: about as many as eight short attempts hold."""
+"""Where a recipe asks for packing: the least length of a packed row. Attention's cost grows with it."""
 
 
 def train(spec: Spec) -> None:
@@ -68,7 +67,8 @@ def sft_options(spec: Spec, rows: Sequence[Row]) -> dict[str, Any]:
     """The arguments of SFTConfig: the recipe's over defaults that suit the machine and the rows."""
     folder = Path(spec.folder)
     options = {
-        **_machine_defaults(spec, rows),
+        **_machine_defaults(spec),
+        "train_sampling_strategy": "group_by_length",
         "seed": spec.seed,
         "logging_steps": 1,
         "save_strategy": "steps",
@@ -90,22 +90,17 @@ def sft_options(spec: Spec, rows: Sequence[Row]) -> dict[str, Any]:
     return options
 
 
-def _machine_defaults(spec: Spec, rows: Sequence[Row]) -> dict[str, Any]:
-    batch_is_given = spec.trl.keys() & {"packing", "padding_free", "per_device_train_batch_size"}
+def _machine_defaults(spec: Spec) -> dict[str, Any]:
     if torch.cuda.is_available():
         # Attempts are long: eight of them at once is what fills a GPU's memory.
+        batch_is_given = spec.trl.keys() & {"packing", "padding_free", "per_device_train_batch_size"}
         return {} if batch_is_given else {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8}
-    defaults = {"use_cpu": True, "bf16": True, "gradient_checkpointing": False, "dataloader_pin_memory": False}
-    if batch_is_given:
-        return defaults
-    length = max(PACK, max(len(row.ids) for row in rows))
-    per_step = max(1, TOKENS_PER_STEP // (length * spec.workers))
-    # Attention without variable-length kernels pays for the square of what is packed into one row.
-    packed = {"packing": True, "per_device_train_batch_size": 1, "gradient_accumulation_steps": per_step}
-    return {**defaults, **packed}
+    # Without variable-length kernels, attention over packed rows costs the square of what is packed: rows of like
+    # length side by side waste less.
+    return {"use_cpu": True, "bf16": True, "gradient_checkpointing": False, "dataloader_pin_memory": False}
 
 
-def build_trainer(spec: Spec, options: dict[str, Any], rows: Sequence[Row]) -> SFTTrainer:
+def build_trainer(spec: Spec, options: dict[str, Any], rows: Sequence[Row]) -> Trainer:
     """TRL's trainer on the rows' exact tokens. Raises RecipeError for values that SFTConfig refuses."""
     try:
         config = SFTConfig(**options)
@@ -127,13 +122,13 @@ def build_trainer(spec: Spec, options: dict[str, Any], rows: Sequence[Row]) -> S
     )
 
 
-def trainer_class(config: SFTConfig) -> type[SFTTrainer]:
-    """TRL's own trainer where it has a kernel for the learnt tokens alone, or where the recipe asks for its losses."""
+def trainer_class(config: SFTConfig) -> type[Trainer]:
+    """TRL's own loss where it has a kernel for the learnt tokens alone, or where the recipe asks for another loss."""
     plain = config.loss_type == "nll" and not config.label_smoothing_factor and config.router_aux_loss_coef is None
-    return LearntLossTrainer if plain and not torch.cuda.is_available() else SFTTrainer
+    return LearntLossTrainer if plain and not torch.cuda.is_available() else Trainer
 
 
-def _check_processes(spec: Spec, trainer: SFTTrainer) -> None:
+def _check_processes(spec: Spec, trainer: Trainer) -> None:
     """A launcher that silently starts one plain process must not pass for a distributed training."""
     here = trainer.accelerator
     if here.num_processes != spec.workers or bool(spec.deepspeed) != (here.distributed_type == "DEEPSPEED"):
@@ -187,6 +182,7 @@ def write_checkpoint(spec: Spec) -> None:
     """The trained weights as a plain model in the policy's own precision, with the policy's own tokenizer."""
     final = Path(spec.folder) / "trainer" / "final"
     fresh = Path(spec.folder) / "checkpoint.new"
+    unset_hf_deepspeed_config()  # under ZeRO-3 every load would be split among ranks that are gone
     shutil.rmtree(fresh, ignore_errors=True)
     config = AutoConfig.from_pretrained(spec.model)
     if spec.lora is None:

@@ -13,7 +13,7 @@ from rft.rundir import Run
 from rft.store import Records
 from rft.types import Example
 
-WORDS = "alpha beta gamma delta open close read write test fail pass fix".split()
+WORDS = ["alpha", "beta", "gamma", "delta", "open", "close", "read", "write", "test", "fail", "pass", "fix"]
 MakeRun = Callable[..., tuple[Recipe, Run]]
 
 

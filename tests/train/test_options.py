@@ -1,0 +1,53 @@
+"""Options of other libraries go through as they are, and a wrong one is named before anything runs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rft.errors import RecipeError
+from rft.recipe import Policy, Recipe, Train, shipped_content
+from rft.train import check
+from rft.train.options import deepspeed_path
+
+
+def recipe(**train: Any) -> Recipe:
+    return Recipe(name="small", policy=Policy(model="m"), environment={"use": "kata"}, train=Train(**train))
+
+
+@pytest.mark.parametrize(
+    ("train", "words"),
+    [
+        ({"trl": {"learning_rat": 1e-5}}, r"train.trl.learning_rat: .* Did you mean 'learning_rate'"),
+        ({"trl": {"output_dir": "x"}}, "train.trl.output_dir: cannot be set"),
+        ({"trl": {"assistant_only_loss": True}}, "examples say exactly what is learnt"),
+        ({"trl": {"packing": True, "packing_strategy": "wrapped"}}, "cuts examples in pieces"),
+        ({"trl": {"num_train_epochs": 2}, "tokens": 100}, "train.tokens decides how long"),
+        ({"tokens": 0}, "train.tokens: is 0"),
+        ({"lora": {"rank": 4}}, "train.lora.rank"),
+        ({"lora": {"r": 4, "target_modules": "all-linear", "layers_pattern": "x"}}, "train.lora: "),
+        ({"deepspeed": "zero9"}, r"expected one of zero1, zero2, zero3.*Did you mean"),
+    ],
+)
+def test_a_wrong_option_is_one_line_that_names_it(train: dict[str, Any], words: str) -> None:
+    with pytest.raises(RecipeError, match=words) as caught:
+        check(recipe(**train))
+    assert "\n" not in str(caught.value)
+
+
+def test_right_options_pass() -> None:
+    check(recipe(trl={"learning_rate": 1e-4, "num_train_epochs": 2}, lora={"r": 4, "target_modules": "all-linear"}))
+    check(recipe(tokens=100, deepspeed="zero2"))
+
+
+def test_deepspeed_is_a_shipped_name_or_a_path(tmp_path: Path) -> None:
+    assert deepspeed_path("zero2") == (shipped_content("launch") / "deepspeed" / "zero2.json").resolve()
+    own = tmp_path / "own.json"
+    own.write_text('{"zero_optimization": {"stage": 2}}')
+    assert deepspeed_path(str(own)) == own
+    own.write_text("{")
+    with pytest.raises(RecipeError, match="is not JSON"):
+        deepspeed_path(str(own))
+    own.write_text("[]")
+    with pytest.raises(RecipeError, match="holds no object"):
+        deepspeed_path(str(own))

@@ -1,0 +1,71 @@
+"""What is trained on: exactly the spans, nothing cut, and budgets that are met."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import make_examples  # type: ignore[import-not-found]
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rft.errors import StageError
+from rft.store import Records
+from rft.train.rows import IGNORED, Row, check_lengths, read_rows, to_budget
+from rft.types import Example
+
+
+def write(path: Path, **changes: Any) -> Path:
+    shape = {"ids": [7, 8, 9, 10], "spans": [(1, 2), (3, 4)], "provenance": "recorded", **changes}
+    with Records(path, Example).writer() as append:
+        append(Example(id="a/1/0/0", trajectory_id="a/1/0", task_id="a", **shape))
+    return path
+
+
+def test_labels_are_the_spans_and_nothing_else(tmp_path: Path) -> None:
+    (row,) = read_rows(write(tmp_path / "examples.jsonl"))
+    assert row.ids.tolist() == [7, 8, 9, 10]
+    assert row.labels.tolist() == [IGNORED, 8, IGNORED, 10]
+    assert row.learnt == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"spans": []}, "no token of it is learnt"),
+        ({"spans": [(0, 2)]}, "claims to learn"),
+        ({"spans": [(2, 9)]}, "claims to learn"),
+        ({"spans": [(2, 2)]}, "claims to learn"),
+        ({"weight": 0.5}, "has weight 0.5"),
+    ],
+)
+def test_rows_that_cannot_be_learnt_exactly_are_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(StageError, match=words):
+        read_rows(write(tmp_path / "examples.jsonl", **changes))
+
+
+def test_a_row_that_is_too_long_is_refused_with_the_rule_that_drops_it(tmp_path: Path) -> None:
+    rows = read_rows(write(tmp_path / "examples.jsonl"))
+    check_lengths(rows, 4, "the model's context")
+    with pytest.raises(StageError, match=r"1 of 1 examples are longer than the model's context of 3 .*max_tokens"):
+        check_lengths(rows, 3, "the model's context")
+
+
+@given(learnt=st.lists(st.integers(1, 50), min_size=1, max_size=12), tokens=st.integers(1, 400), seed=st.integers(0, 9))
+def test_a_budget_is_reached_and_passed_by_less_than_a_row(learnt: list[int], tokens: int, seed: int) -> None:
+    rows = [Row(id=str(number), ids=[], labels=[], learnt=count) for number, count in enumerate(learnt)]
+    chosen = to_budget(rows, tokens, seed)
+    total = sum(row.learnt for row in chosen)
+    assert tokens <= total < tokens + chosen[-1].learnt
+    assert [row.id for row in chosen] == [row.id for row in to_budget(rows, tokens, seed)]
+    uses = [sum(row.id == other.id for other in chosen) for row in rows]
+    assert max(uses) - min(uses) <= 1  # every row is used before any is used again
+
+
+def test_a_budget_s_order_follows_the_seed(tmp_path: Path) -> None:
+    file = tmp_path / "examples.jsonl"
+    with Records(file, Example).writer() as append:
+        for example in make_examples(20):
+            append(example)
+    rows = read_rows(file)
+    orders = {tuple(row.id for row in to_budget(rows, 220, seed)) for seed in range(4)}
+    assert len(orders) == 4

@@ -1,0 +1,118 @@
+"""The stage as users run it: its own process, killed and gone on with."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from conftest import MakeRun, make_examples  # type: ignore[import-not-found]
+
+from rft import train
+from rft.errors import RecipeError, StageError
+from rft.recipe import dump
+from rft.store import digest_path
+
+LONG = {"num_train_epochs": 40, "save_steps": 4, "learning_rate": 1e-2}
+
+
+def trainers(parent: psutil.Process) -> list[psutil.Process]:
+    return [child for child in parent.children(recursive=True) if "rft.train.worker" in " ".join(child.cmdline())]
+
+
+def kill_trainer_at(log: Path, step: int) -> None:
+    while not log.exists() or log.read_bytes().count(b"\n") < step:
+        time.sleep(0.01)
+    for trainer in trainers(psutil.Process()):
+        trainer.kill()
+
+
+def test_a_killed_trainer_goes_on_to_the_weights_of_an_undisturbed_one(make_run: MakeRun) -> None:
+    examples = make_examples(24)
+    recipe, whole = make_run(examples, "whole", trl=LONG)
+    train.run(recipe, whole, 1)
+
+    recipe, broken = make_run(examples, "broken", trl=LONG)
+    stage = broken.stage(1, "train")
+    killer = threading.Thread(target=kill_trainer_at, args=(stage.path / "log.jsonl", 10))
+    killer.start()
+    with pytest.raises(StageError, match=r"the trainer was ended by SIGKILL .*trainer\.log"):
+        train.run(recipe, broken, 1)
+    killer.join()
+    assert stage.manifest() is None
+    train.run(recipe, broken, 1)
+
+    spec = json.loads((stage.path / "spec.json").read_text())
+    assert spec["resume"], "trained from the start again"
+    assert digest_path(broken.checkpoint(1)) == digest_path(whole.checkpoint(1))
+    steps = [json.loads(line)["step"] for line in (stage.path / "log.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, max(steps) + 1))
+    manifest = stage.require()
+    assert manifest.metrics["loss_last"] < manifest.metrics["loss_first"]
+    assert manifest.counts["learnt_tokens"] == 24 * 11 * 40
+    stage.verify()
+
+
+def test_a_killed_driver_leaves_no_trainer(make_run: MakeRun, tmp_path: Path) -> None:
+    recipe, _ = make_run(make_examples(4), trl=LONG)
+    (tmp_path / "recipe.yaml").write_text(dump(recipe))
+    script = (
+        "import sys; from rft import recipe, rundir, train\n"
+        "made = recipe.load(sys.argv[1]); train.run(made, rundir.Run(made), 1)"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "recipe.yaml")])
+    try:
+        found: list[psutil.Process] = []
+        deadline = time.monotonic() + 30
+        while not found and time.monotonic() < deadline:
+            time.sleep(0.05)
+            found = trainers(psutil.Process(driver.pid))
+        assert found
+    finally:
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+    _, alive = psutil.wait_procs(found, timeout=10)
+    assert not alive
+
+
+def test_no_examples_is_an_error_that_names_the_funnel(make_run: MakeRun) -> None:
+    recipe, run = make_run([])
+    with pytest.raises(StageError, match=r"selected no examples.*funnel\.json"):
+        train.run(recipe, run, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "words"),
+    [
+        ({"trl": {"max_length": 20}}, StageError, r"longer than train\.trl\.max_length of 20 tokens.*max_tokens"),
+        ({"trl": {"learning_rat": 1}}, RecipeError, "Did you mean 'learning_rate'"),
+    ],
+)
+def test_the_trainer_s_reason_reaches_the_user(make_run: MakeRun, options: Any, kind: type, words: str) -> None:
+    recipe, run = make_run(make_examples(4), **options)
+    with pytest.raises(kind, match=words):
+        train.run(recipe, run, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("deepspeed", "workers"), [(None, 2), ("zero2", 1), ("zero2", 2), ("zero3", 2)])
+def test_distributed_training_learns_what_one_process_learns(make_run: MakeRun, deepspeed: Any, workers: int) -> None:
+    """The first DeepSpeed case builds an operator, which takes a minute."""
+    examples = make_examples(24)
+    options = {"num_train_epochs": 3, "bf16": False, "gradient_accumulation_steps": 1, "learning_rate": 1e-3}
+    batch = {"packing": False, "per_device_train_batch_size": 4 // workers}
+    losses = []
+    for name, extra in (("one", {}), ("many", {"deepspeed": deepspeed, "workers": workers})):
+        size = 4 if name == "one" else batch["per_device_train_batch_size"]
+        trl = {**options, **batch, "per_device_train_batch_size": size}
+        recipe, run = make_run(examples, name, trl=trl, **extra)
+        train.run(recipe, run, 1)
+        losses.append(run.stage(1, "train").require().metrics["loss_last"])
+        run.stage(1, "train").verify()
+    assert losses[0] == pytest.approx(losses[1], abs=2e-3)
