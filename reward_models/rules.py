@@ -52,7 +52,12 @@ class Bound(typing.NamedTuple):
 def bind(rule: str, options: dict[str, Any], *, where: str) -> Bound:
     """The function of a rule and its typed options. Raises RubricError; `where` is what it is blamed on."""
     function = find(rule, where=where)
-    parameters = _options(function)
+    try:
+        parameters = _options(function)
+    except (TypeError, ValueError):
+        raise RubricError(
+            f"{where}: '{rule}' cannot be read as a rule; expected a function of a transcript and keyword-only options."
+        ) from None
     for name in options:
         if name not in parameters:
             expected = ", ".join(parameters) or "no options"

@@ -92,6 +92,7 @@ class Scorer:
                 f"score.judge: missing; criterion '{asked}' of rubric '{self.rubric.name}' asks a question. "
                 "Add a judge, such as {use: endpoint, …}, or choose a rubric of rules."
             )
+        self.judge_digest = self.judge.digest() if self.judge is not None and asked is not None else ""
 
     @property
     def threads(self) -> int:
@@ -124,7 +125,7 @@ class Scorer:
             id=trajectory.id,
             task_id=trajectory.task_id,
             rubric=self.digest,
-            judge=self.judge.digest() if self.judge is not None else "",
+            judge=self.judge_digest,
             verdicts=[],
             score=None,
             failure=failure,

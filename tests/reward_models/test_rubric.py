@@ -45,6 +45,7 @@ def test_values_are_typed_by_the_schema_and_not_by_yaml() -> None:
         (("max_lines: 7", "most_lines: 7"), "no option 'most_lines'.* Did you mean 'max_lines'"),
         (("max_lines: 7", "max_lines: many"), "options of rule 'small_diff': Expected"),
         (("rule: tests_pass", "rule: nowhere.at_all:f"), "cannot import 'nowhere.at_all'"),
+        (("rule: tests_pass", "rule: builtins:dict"), "cannot be read as a rule"),
         (("rule: tests_pass", "rule: json:nothing"), "'json' has no function 'nothing'"),
         (('reason: "no"', "options: {a: 1}"), "options but no rule"),
         (("name: mine", "name: &a mine"), "line 2: YAML anchors"),

@@ -1,12 +1,15 @@
 """The stage `score`: one report a trajectory, kept when interrupted, and breakdowns that never become numbers."""
 
 import json
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reward_models.types import Report
+from reward_models.judge import Judgement
+from reward_models.types import Report, Rubric, Transcript, Verdict
 from rft.errors import RecipeError, StageError
 from rft.recipe import Recipe, Score
 from rft.rundir import Run
@@ -151,6 +154,39 @@ def test_two_rubrics_never_share_a_file(tmp_path: Path) -> None:
         run(recipe, made, 1)
     run(recipe, made, 1, redo=True)
     assert len(read(path)) == 1
+
+
+@dataclass(kw_only=True)
+class SlowJudge:
+    """Takes its time; several transcripts may be judged at once. It cannot tell about one of them."""
+
+    mute: str = ""
+    concurrent: int = 8
+
+    def digest(self) -> str:
+        return "slow"
+
+    def judge(self, transcript: Transcript, rubric: Rubric, questions: Any, *, votes: int) -> Judgement:
+        time.sleep(0.1)
+        value = None if transcript.id == self.mute else 1.0
+        return Judgement(verdicts=[Verdict(criterion=question.id, value=value) for question in questions])
+
+
+def test_many_transcripts_are_judged_at_once_and_each_once(tmp_path: Path) -> None:
+    source = write(tmp_path / "t.jsonl", [make_trajectory(f"a/1/{n}") for n in range(24)])
+    began = time.monotonic()
+    tally = reports(with_questions(tmp_path, judge={"use": f"{__name__}:SlowJudge"}), source, tmp_path / "r.jsonl")
+    assert tally.scored == 24 and len(read(tmp_path / "r.jsonl")) == 24
+    assert time.monotonic() - began < 1.5, "one after the other they take 2.4 seconds"
+
+
+def test_what_was_judged_before_the_stage_stopped_is_kept(tmp_path: Path) -> None:
+    source = write(tmp_path / "t.jsonl", [make_trajectory(f"a/1/{n}") for n in range(24)])
+    judge = {"use": f"{__name__}:SlowJudge", "mute": "a/1/20"}
+    with pytest.raises(StageError, match="a/1/20"):
+        reports(with_questions(tmp_path, judge=judge, unknown="stop"), source, tmp_path / "r.jsonl")
+    kept = read(tmp_path / "r.jsonl")
+    assert len(kept) >= 16 and "a/1/20" not in kept
 
 
 @pytest.mark.parametrize(
