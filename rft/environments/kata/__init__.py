@@ -33,7 +33,7 @@ _LEFTOVERS = ("__pycache__", "*.pyc")
 
 @dataclass(kw_only=True)
 class Kata:
-    """Some hundred repositories of one module and its tests, made by seeded mutation; needs no download.
+    """Hundreds of small repositories with one slip each, made by seeded mutation; needs no download.
 
     Splits: `train`; `heldout`, other slips in the functions of `train`; `heldout_functions`, functions that are never
     in `train`.
