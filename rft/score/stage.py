@@ -159,14 +159,17 @@ def _concurrently(scorer: Scorer, owed: Iterator[Trajectory]) -> Iterator[Report
         return
     with ThreadPoolExecutor(threads, thread_name_prefix="judge") as pool:
         running: set[Future[Report]] = {pool.submit(scorer, item) for item in islice(owed, 2 * threads)}
+        broken: list[Future[Report]] = []
         while running:
             finished, running = wait(running, return_when=FIRST_COMPLETED)
-            running |= {pool.submit(scorer, item) for item in islice(owed, len(finished))}
-            broken = [future for future in finished if future.exception() is not None]
+            broken += [future for future in finished if future.exception() is not None]
+            if not broken:
+                running |= {pool.submit(scorer, item) for item in islice(owed, len(finished))}
             for future in finished.difference(broken):
                 yield future.result()
-            for future in broken:
-                future.result()
+        for future in broken:
+            # what was under way is paid for, and has been yielded
+            future.result()
 
 
 class Tally:
