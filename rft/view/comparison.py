@@ -114,7 +114,7 @@ def _split_page(comparison: Comparison, split: str) -> dict[str, Any]:
             value=cell.value,
             low=cell.low,
             high=cell.high,
-            label=percent(cell.value, 1) + (f"  ×{cell.ratio:.2f}" if cell.ratio is not None else ""),
+            label=percent(cell.value) + (f"  ×{cell.ratio:.2f}" if cell.ratio is not None else ""),
         )
         for number, (arm, cell) in enumerate(resolved.items())
         if cell.value is not None and cell.low is not None and cell.high is not None

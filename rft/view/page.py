@@ -30,7 +30,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_safe,
     )
-    environment.filters |= {"line": line, "shorten": _shorten, "outcome": _outcome}
+    environment.filters |= {"line": line, "shorten": _shorten, "outcome": _outcome, "tight": _tight}
     return environment
 
 
@@ -40,6 +40,11 @@ def _safe(value: Any) -> Any:
 
 def _shorten(text: str, limit: int) -> str:
     return cut(text, limit).strip("\n")
+
+
+def _tight(text: str) -> str:
+    """A number and its percent sign stay on one line."""
+    return text.replace(" %", "\u00a0%")
 
 
 def _outcome(shown: Shown) -> str:

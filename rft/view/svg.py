@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 640.0, 300.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 112.0, 14.0, 34.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60.0, 112.0, 14.0, 34.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ def lines(series: Sequence[Line], *, title: str, x_title: str = "round") -> Mark
         return _LEFT + 14 + across * (WIDTH - _LEFT - _RIGHT - 28), _up(value / top)
 
     parts = [_grid(top), _rounds(xs, x_title)]
-    labels = _spread([place(line.points[-1], line.points[-1].value)[1] for line in drawn], 30.0)
+    labels = _spread([place(line.points[-1], line.points[-1].value)[1] for line in drawn], 46.0)
     for line, label in zip(drawn, labels, strict=True):
         upper = [place(point, point.high) for point in line.points]
         lower = [place(point, point.low) for point in line.points]
@@ -148,7 +148,7 @@ def dots(rows: Sequence[Bar], *, title: str, most: float = 1.0) -> Markup:
     """A row for each name: its interval as a bar and its value as a dot, for comparing arms."""
     if not rows:
         return Markup("")
-    tall, left, right = 34.0, 118.0, 132.0
+    tall, left, right = 38.0, 124.0, 164.0
     height = tall * len(rows) + 26
     span = WIDTH - left - right
 
@@ -245,5 +245,7 @@ def _text(x: float, y: float, text: str, style: str, *, anchor: str = "start") -
 
 
 def _svg(parts: Sequence[Markup], width: float, height: float, title: str) -> Markup:
-    head = Markup('<svg viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">').format(width, height, title)
+    size = "wide" if width >= WIDTH else "small"
+    head = Markup('<svg class="{}" viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">')
+    head = head.format(size, width, height, title)
     return head + Markup("").join(parts) + Markup("</svg>")

@@ -62,7 +62,7 @@ def test_the_page_says_what_was_found_and_loads_nothing(finished: Run) -> None:
     check_closed(page, source)
     resolved = [one.splits["heldout"].metrics["resolved"].value or 0 for one in data.gather(finished).evaluations]
     sentence = f"from {100 * resolved[0]:.0f} % to {100 * resolved[-1]:.0f} %"
-    assert sentence in page.text and sentence in text
+    assert sentence in page.text.replace("\u00a0", " ") and sentence in text
     for part in ("Encouraged behaviours", "Discouraged behaviours", "What was learnt from", "Best of those kept"):
         assert part in page.text
     assert page.tags.count("svg") == 2 + len(data.gather(finished).criteria)

@@ -86,7 +86,7 @@ def test_labels_of_equal_lines_do_not_lie_on_each_other() -> None:
     root = inside(svg.lines([svg.Line(name=name, style="first", points=same) for name in "abc"], title="x"))
     assert root is not None
     heights = sorted(float(text.attrib["y"]) for text in root.iter("text") if text.attrib["class"] == "name")
-    assert all(after - before >= 29.9 for before, after in itertools.pairwise(heights))
+    assert all(after - before >= 45.9 for before, after in itertools.pairwise(heights))
 
 
 @given(st.text())
