@@ -52,6 +52,10 @@ def test_there_are_enough_tasks_of_enough_kinds() -> None:
     assert len({t.meta["operator"] for t in ALL}) >= 12
 
 
+def test_every_package_is_shipped_and_has_tasks() -> None:
+    assert {t.meta["module"] for t in ALL} == set(repository.modules())
+
+
 def test_the_splits_keep_what_they_promise() -> None:
     by_split = {split: list(Kata().tasks(split)) for split in SPLITS}
     functions = {split: {(t.meta["module"], t.meta["function"]) for t in tasks} for split, tasks in by_split.items()}
