@@ -20,6 +20,7 @@ Section = dict[str, Any]
 """A plug-in's section: `use` and the plug-in's own options."""
 
 MAX_RECIPE_BYTES = 256 * 1024
+MAX_RECIPE_DEPTH = 20
 
 
 @dataclass(kw_only=True)
@@ -239,8 +240,7 @@ def _read(path: Path) -> dict[str, Any]:
         if path.stat().st_size > MAX_RECIPE_BYTES:
             raise RecipeError(f"{path}: larger than {MAX_RECIPE_BYTES} bytes; expected a recipe of some 60 lines.")
         text = path.read_text(encoding="utf-8")
-        if any(isinstance(token, yaml.tokens.AliasToken) for token in yaml.scan(text)):
-            raise RecipeError(f"{path}: YAML aliases are not read; write the value out.")
+        _refuse_bombs(text, path)
         config = OmegaConf.create(text)
         OmegaConf.resolve(config)
         data = OmegaConf.to_container(config)
@@ -258,6 +258,17 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise RecipeError(f"{path}: holds a {type(data).__name__}; expected keys and values.")
     return cast(dict[str, Any], data)
+
+
+def _refuse_bombs(text: str, path: Path) -> None:
+    """What a small file can become huge or endless with, before anything is built from it."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise RecipeError(f"{path}: YAML aliases are not read; write the value out.")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_RECIPE_DEPTH:
+            raise RecipeError(f"{path}: nested more than {MAX_RECIPE_DEPTH} deep; expected a recipe.")
 
 
 def _merge_checked(data: dict[str, Any], where: str) -> DictConfig:
