@@ -228,11 +228,12 @@ def system(data: Descriptors) -> list[str]:
 
 
 def hide_packages(prefix: Path) -> list[str]:
-    """Arguments of bwrap that cover the installed packages of a Python of its own with nothing."""
-    packages = Path(sysconfig.get_path("purelib", vars={"base": str(prefix)}))
-    if prefix.is_relative_to("/usr") or not packages.is_dir():
-        return []
-    return ["--tmpfs", str(packages), "--remount-ro", str(packages)]
+    """Arguments of bwrap that cover the packages installed for this Python with nothing."""
+    found = {sysconfig.get_path("purelib", scheme, {"base": str(prefix)}) for scheme in sysconfig.get_scheme_names()}
+    arguments: list[str] = []
+    for path in sorted(path for path in found if Path(path).is_relative_to(prefix) and Path(path).is_dir()):
+        arguments += ["--tmpfs", path, "--remount-ro", path]
+    return arguments
 
 
 def _is_root() -> bool:

@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PREFIX = "rft-"
 _count = itertools.count()
 
 
@@ -67,7 +66,7 @@ class Hierarchy:
 
     def make(self, memory: int, processes: int) -> Group:
         """A group with its limits set. Raises OSError."""
-        name = f"{PREFIX}{os.getpid()}-{next(_count)}"
+        name = f"{prefix()}{os.getpid()}-{next(_count)}"
         group = Group()
         try:
             if self.version == 2:
@@ -106,11 +105,16 @@ class Hierarchy:
     def reap(self) -> None:
         """Remove what processes left behind that were killed before they could."""
         for folder in dict.fromkeys(self.folders.values()):
-            for left in folder.glob(f"{PREFIX}*-*"):
-                owner = left.name[len(PREFIX) :].split("-")[0]
+            for left in folder.glob(f"{prefix()}*-*"):
+                owner = left.name.removeprefix(prefix()).split("-")[0]
                 if owner.isdigit() and not Path(f"/proc/{owner}").exists():
                     with contextlib.suppress(OSError):
                         left.rmdir()
+
+
+def prefix() -> str:
+    """What names of groups begin with: process numbers mean something in one process namespace only."""
+    return f"rft-{os.stat('/proc/self/ns/pid').st_ino}-"  # noqa: PTH116
 
 
 def make(memory: int, processes: int) -> Group:

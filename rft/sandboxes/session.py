@@ -129,6 +129,9 @@ class Session:
                 self.broken = f"its supervisor is gone ({error}{self._last_words()})"
                 self.process.kill()
                 raise SandboxError(f"sandbox {self.kind}: {self.broken}. Open a fresh one.") from None
+            except BaseException:  # a Ctrl-C: the answer is still to come and would be taken for the next one's
+                self.broken = "a request was interrupted"
+                raise
         if head[0] == ABSENT:
             raise FileNotFoundError(body.decode(errors="replace"))
         if head[0] == BROKEN:

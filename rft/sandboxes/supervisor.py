@@ -233,18 +233,20 @@ class Supervisor:
         return REPLY.pack(DONE, 0, 0, 0, len(found), 0, 0.0) + found
 
     def write(self, path: str, data: bytes) -> bytes:
-        """Put a file; links and folders that stand in its way give way."""
+        """Put a new file, executable if the one before was; whatever stands in its way gives way."""
         here, name = self.folder(path, make=True)
         try:
-            there = f"/proc/self/fd/{here}/{name}"
+            there, mode = f"/proc/self/fd/{here}/{name}", 0o644
+            if not os.access(f"/proc/self/fd/{here}", os.W_OK | os.X_OK):
+                os.fchmod(here, 0o755)
             if os.path.lexists(there):
-                mode = os.lstat(there).st_mode
-                if stat.S_ISDIR(mode):
+                status = os.lstat(there)
+                if stat.S_ISDIR(status.st_mode):
                     self.remove(there, keep=(here,))
-                elif not stat.S_ISREG(mode):
+                else:
+                    mode |= status.st_mode & 0o111 if stat.S_ISREG(status.st_mode) else 0
                     os.unlink(name, dir_fd=here)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-            file = os.open(name, flags, 0o644, dir_fd=here)
+            file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=here)
             try:
                 while data:
                     data = data[os.write(file, data) :]

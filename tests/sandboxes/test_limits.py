@@ -138,6 +138,7 @@ def test_everything_written_anywhere_counts(jail: Make, place: str) -> None:
     assert works(sandbox)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="a memory file system of bwrap's own making counts bytes only")
 def test_the_number_of_files_is_limited(jail: Make) -> None:
     done = jail(disk="1m").run("mkdir many; cd many; for i in $(seq 9000); do : > $i || exit 7; done")
     assert done.exit_code == 7 and "No space left" in done.output
@@ -219,7 +220,7 @@ def test_nothing_survives_a_killed_owner(kind: str, jail: Make, start_state: Pat
         time.sleep(0.2)
         hierarchy.reap()
         for folder in hierarchy.folders.values():
-            assert list(folder.glob(f"rft-{owner.pid}-*")) == []
+            assert list(folder.glob(f"rft-*-{owner.pid}-*")) == []
 
 
 def test_control_groups_are_looked_for_where_they_may_be() -> None:
