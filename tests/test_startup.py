@@ -6,7 +6,11 @@ import time
 
 import pytest
 
-LIGHT = "import sys; import {module}; heavy = {{'torch','ray','trl','transformers','wandb','deepspeed'}} & sys.modules.keys(); sys.exit(str(heavy) if heavy else 0)"
+LIGHT = """
+import sys, {module}
+heavy = {{"torch", "ray", "trl", "transformers", "wandb", "deepspeed"}} & sys.modules.keys()
+sys.exit(str(heavy) if heavy else 0)
+"""
 
 
 @pytest.mark.parametrize(

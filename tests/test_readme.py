@@ -1,0 +1,48 @@
+"""What the documents say exists: commands, files, recipes."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from rft import cli
+from rft.recipe import load
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "recipes/README.md", "launch/README.md"]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_commands_in_code_blocks_are_commands(name: str) -> None:
+    text = (ROOT / name).read_text()
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for command in re.findall(r"\bmake ([a-z]+)(?=[ `\n])", text):
+        assert command in targets, f"make {command}"
+    for line in re.findall(r"^rft (.*)$", text, re.MULTILINE):
+        words = shlex.split(line.split("  ")[0].split("#")[0].split(";")[0])
+        for command in words[0].split("|"):
+            assert command in (*cli.STAGES, "ls", "cp", "check", "run", "show"), line
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_somewhere_and_nothing_is_left_to_fill_in(name: str) -> None:
+    text = (ROOT / name).read_text()
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert ((ROOT / name).parent / target).exists(), target
+    assert not re.search(r"\b[A-Z]+_(?:NUMBERS|TIME|TABLE|SEE)\b", text)
+
+
+def test_the_layout_names_what_is_there() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text().split("## 2. Layout")[1].split("**Layers.**")[0]
+    for line in text.splitlines():
+        if match := re.match(r"  (\w+\.py|\w+/)\s", line):
+            assert list(ROOT.glob(f"*/{match.group(1).rstrip('/')}")), match.group(1)
+    for path in (ROOT / "rft").glob("*.py"):
+        if path.name != "__init__.py":
+            assert path.name in text, f"{path.name} is not in the layout"
+
+
+def test_the_quickstart_recipe_states_a_number_that_was_seen() -> None:
+    load("quickstart")
+    assert not re.search(r"[A-Z]+_NUMBERS", (ROOT / "recipes" / "quickstart.yaml").read_text())

@@ -1,0 +1,38 @@
+"""Every recipe that ships: short, explained, valid, and nothing in it that rft does not know."""
+
+from pathlib import Path
+
+import pytest
+
+from rft import compare, loop
+from rft.recipe import load
+
+RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_is_short_and_says_how_to_run_it(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert len(lines) <= 60
+    assert lines[0].startswith("# ") and any(f"rft run {path.stem}" in line for line in lines[:6])
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_checks(path: Path) -> None:
+    recipe = load(path.stem)
+    assert recipe.name == path.stem
+    if recipe.compare is None:
+        assert ("rubric", "coding_agent: 17 criteria") in loop.check(recipe)
+        return
+    for arm in recipe.compare.arms:
+        for seed in recipe.compare.seeds:
+            loop.check(compare.arm_recipe(recipe, recipe.compare, arm, seed))
+
+
+def test_the_arms_of_the_comparison_differ_in_selection_alone() -> None:
+    recipe = load("compare")
+    assert recipe.compare is not None
+    assert all(set(changes) == {"select.rules"} for changes in recipe.compare.arms.values())
+    budgets = [changes["select.rules"][-1] for changes in recipe.compare.arms.values()]
+    assert all(budget == budgets[0] and budget["use"] == "budget" for budget in budgets)
+    assert recipe.train.tokens, "arms must train on equally many tokens"
