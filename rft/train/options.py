@@ -26,9 +26,6 @@ OURS = {
 
 def check(recipe: Recipe) -> None:
     """Raises RecipeError for an option of `train` that its library does not know. Imports TRL, and peft for `lora`."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
     check_trl(recipe.train.trl, budget=recipe.train.tokens)
     if recipe.train.lora is not None:
         check_lora(recipe.train.lora)
@@ -40,6 +37,8 @@ def check(recipe: Recipe) -> None:
 
 def check_trl(given: dict[str, Any], *, budget: int | None) -> None:
     """Raises RecipeError for options that SFTConfig does not know, or that are not the recipe's to set."""
+    if not given:
+        return  # importing TRL takes seconds
     from trl import SFTConfig
 
     _check_names(given, (field.name for field in dataclasses.fields(SFTConfig) if field.init), "train.trl", "SFTConfig")

@@ -18,7 +18,7 @@ import msgspec
 
 import rft
 from rft.errors import RecipeError, RftError, StageError
-from rft.progress import Advance, progress
+from rft.progress import Advance, progress, say
 from rft.store import write_atomic
 from rft.types import Record
 
@@ -77,6 +77,8 @@ def train_in_process(spec: Spec) -> Result:
     for name in ("error.json", "result.json"):
         (folder / name).unlink(missing_ok=True)
     write_atomic(folder / "spec.json", msgspec.json.format(msgspec.json.encode(spec)))
+    if spec.deepspeed:
+        say(f"train: DeepSpeed may build operators first, which takes a minute; see {folder / 'trainer.log'}")
     with (folder / "trainer.log").open("ab") as log:
         trainer = subprocess.Popen(
             [sys.executable, "-m", "rft.train.worker", str(folder / "spec.json")],
@@ -91,7 +93,7 @@ def train_in_process(spec: Spec) -> Result:
     finally:
         _end(trainer)
     if trainer.returncode or not (folder / "result.json").exists():
-        raise _failure(folder, trainer.returncode)
+        raise failure(folder, trainer.returncode)
     return msgspec.json.decode((folder / "result.json").read_bytes(), type=Result)
 
 
@@ -165,7 +167,8 @@ def _end(trainer: "subprocess.Popen[bytes]") -> None:
     trainer.wait()
 
 
-def _failure(folder: Path, code: int) -> RftError:
+def failure(folder: Path, code: int) -> RftError:
+    """Why a training process that ended with `code` did: in its own words, or its log's last ones."""
     log = folder / "trainer.log"
     with contextlib.suppress(OSError, msgspec.DecodeError):
         complaint = msgspec.json.decode((folder / "error.json").read_bytes(), type=Complaint)

@@ -1,6 +1,7 @@
 """Supervised fine-tuning on exact tokens with TRL's SFTTrainer: reads examples, leaves a plain checkpoint."""
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -71,6 +72,7 @@ def sft_options(spec: Spec, rows: Sequence[Row]) -> dict[str, Any]:
         "train_sampling_strategy": "group_by_length",
         "seed": spec.seed,
         "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # a loss that is no number must be seen
         "save_strategy": "steps",
         "save_steps": 0.2,
         "save_total_limit": 2,
@@ -161,6 +163,11 @@ class Log(TrainerCallback):  # type: ignore[misc]
         self.began = time.monotonic()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **rest: Any) -> None:
+        if logs and "loss" in logs and not math.isfinite(logs["loss"]):
+            raise StageError(
+                f"train: the loss is {logs['loss']} at step {state.global_step}; expected a number. "
+                "Lower train.trl.learning_rate and redo the stage with --redo."
+            )
         if logs and "loss" in logs and state.is_world_process_zero:
             seconds = round(time.monotonic() - self.began, 3)
             line = {"step": state.global_step, "steps": state.max_steps, **logs, "seconds": seconds}

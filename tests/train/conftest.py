@@ -1,42 +1,16 @@
 """A tiny policy made from scratch, and runs whose select stage is done."""
 
-import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from training_cases import WORDS, MakeRun  # type: ignore[import-not-found]
 
 from rft.inference.fresh import TinyQwen3
 from rft.recipe import Policy, Recipe, Train
 from rft.rundir import Run
 from rft.store import Records
 from rft.types import Example
-
-WORDS = ["alpha", "beta", "gamma", "delta", "open", "close", "read", "write", "test", "fail", "pass", "fix"]
-MakeRun = Callable[..., tuple[Recipe, Run]]
-
-
-def make_examples(count: int, *, seed: int = 0, length: int = 60) -> list[Example]:
-    """Rows with two learnt spans and a lot of context between them."""
-    draw = random.Random(seed)
-    examples = []
-    for number in range(count):
-        ids = [draw.randrange(3, 250) for _ in range(draw.randrange(length // 2, length))]
-        half = len(ids) // 2
-        spans = [(4, 9), (half, half + 6)]
-        identity = f"task-{number}/1/0"
-        examples.append(
-            Example(
-                id=f"{identity}/0",
-                trajectory_id=identity,
-                task_id=f"task-{number}",
-                ids=ids,
-                spans=spans,
-                provenance="recorded",
-            )
-        )
-    return examples
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import make_examples  # type: ignore[import-not-found]
 from hypothesis import given
 from hypothesis import strategies as st
+from training_cases import make_examples  # type: ignore[import-not-found]
 
 from rft.errors import StageError
 from rft.store import Records

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from conftest import make_examples  # type: ignore[import-not-found]
+from training_cases import make_examples  # type: ignore[import-not-found]
 
 from rft.errors import StageError
 from rft.store import Records
@@ -156,3 +156,11 @@ def test_lora_leaves_a_plain_model_that_has_learnt(spec: Spec, policy: Path) -> 
     _, report = AutoModelForCausalLM.from_pretrained(checkpoint, output_loading_info=True)
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
+
+
+def test_a_loss_that_is_no_number_ends_the_training(spec: Spec) -> None:
+    trainer, _ = trainer_of(spec)
+    with torch.no_grad():
+        next(trainer.model.parameters()).fill_(float("nan"))
+    with pytest.raises(StageError, match="the loss is nan at step 1"):
+        trainer.train()

@@ -12,14 +12,15 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import MakeRun, make_examples  # type: ignore[import-not-found]
+from training_cases import MakeRun, make_examples  # type: ignore[import-not-found]
 
 from rft import train
 from rft.errors import RecipeError, StageError
 from rft.recipe import dump
 from rft.store import digest_path
+from rft.train.process import failure
 
-LONG = {"num_train_epochs": 40, "save_steps": 4, "learning_rate": 1e-2}
+LONG = {"num_train_epochs": 15, "save_steps": 4, "learning_rate": 1e-2}
 
 
 def trainers(parent: psutil.Process) -> list[psutil.Process]:
@@ -55,7 +56,7 @@ def test_a_killed_trainer_goes_on_to_the_weights_of_an_undisturbed_one(make_run:
     assert steps == list(range(1, max(steps) + 1))
     manifest = stage.require()
     assert manifest.metrics["loss_last"] < manifest.metrics["loss_first"]
-    assert manifest.counts["learnt_tokens"] == 24 * 11 * 40
+    assert manifest.counts["learnt_tokens"] == 24 * 11 * 15
     stage.verify()
 
 
@@ -87,17 +88,31 @@ def test_no_examples_is_an_error_that_names_the_funnel(make_run: MakeRun) -> Non
         train.run(recipe, run, 1)
 
 
+def test_the_trainer_s_reason_reaches_the_user(make_run: MakeRun) -> None:
+    recipe, run = make_run(make_examples(4), trl={"max_length": 20})
+    with pytest.raises(StageError, match=r"longer than train\.trl\.max_length of 20 tokens.*max_tokens"):
+        train.run(recipe, run, 1)
+
+
 @pytest.mark.parametrize(
-    ("options", "kind", "words"),
+    ("left", "code", "kind", "words"),
     [
-        ({"trl": {"max_length": 20}}, StageError, r"longer than train\.trl\.max_length of 20 tokens.*max_tokens"),
-        ({"trl": {"learning_rat": 1}}, RecipeError, "Did you mean 'learning_rate'"),
+        ('{"kind":"RecipeError","message":"train.trl.x: no"}', 1, RecipeError, "^train.trl.x: no$"),
+        ('{"kind":"OutOfMemoryError","message":"no more"}', 1, StageError, r"failed: OutOfMemoryError: no more;.*log"),
+        ('{"kind":', 1, StageError, r"ended with exit code 1 \(last words\)"),
+        ("", -9, StageError, r"ended by SIGKILL \(last words\)"),
     ],
 )
-def test_the_trainer_s_reason_reaches_the_user(make_run: MakeRun, options: Any, kind: type, words: str) -> None:
-    recipe, run = make_run(make_examples(4), **options)
+def test_an_end_is_told_with_its_cause(tmp_path: Path, left: str, code: int, kind: type, words: str) -> None:
+    (tmp_path / "error.json").write_text(left)
+    (tmp_path / "trainer.log").write_text("first words\nlast words\n\n")
     with pytest.raises(kind, match=words):
-        train.run(recipe, run, 1)
+        raise failure(tmp_path, code)
+
+
+def test_the_driver_imports_no_torch() -> None:
+    script = "import sys, rft.train, rft.train.rows; sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 
 
 @pytest.mark.slow

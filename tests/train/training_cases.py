@@ -1,0 +1,33 @@
+"""Examples made by code, for the tests of training."""
+
+import random
+from collections.abc import Callable
+
+from rft.recipe import Recipe
+from rft.rundir import Run
+from rft.types import Example
+
+WORDS = ["alpha", "beta", "gamma", "delta", "open", "close", "read", "write", "test", "fail", "pass", "fix"]
+MakeRun = Callable[..., tuple[Recipe, Run]]
+
+
+def make_examples(count: int, *, seed: int = 0, length: int = 60) -> list[Example]:
+    """Rows with two learnt spans and a lot of context between them."""
+    draw = random.Random(seed)
+    examples = []
+    for number in range(count):
+        ids = [draw.randrange(3, 250) for _ in range(draw.randrange(length // 2, length))]
+        half = len(ids) // 2
+        spans = [(4, 9), (half, half + 6)]
+        identity = f"task-{number}/1/0"
+        examples.append(
+            Example(
+                id=f"{identity}/0",
+                trajectory_id=identity,
+                task_id=f"task-{number}",
+                ids=ids,
+                spans=spans,
+                provenance="recorded",
+            )
+        )
+    return examples
