@@ -65,8 +65,8 @@ class Measured:
     totals: dict[str, float] = field(default_factory=dict)
     """Sums over attempts that did not break down."""
 
-    def add(self, trajectory: Trajectory, report: Report | None, criteria: Iterable[str]) -> None:
-        """Count one attempt; a breakdown is counted as such and as nothing else."""
+    def add(self, trajectory: Trajectory, judged: Mapping[str, float | None]) -> None:
+        """Count one attempt with what was `judged` of it; a breakdown is counted as such and as nothing else."""
         self.tasks.add(trajectory.task_id)
         self.attempts += 1
         if trajectory.failure is not None:
@@ -75,7 +75,7 @@ class Measured:
         self.stops[trajectory.stop.value] += 1
         for name, amount in _amounts(trajectory).items():
             self.totals[name] = self.totals.get(name, 0.0) + amount
-        for metric, value in _values(trajectory, report, criteria).items():
+        for metric, value in {**_facts(trajectory), **judged}.items():
             self.values.setdefault(metric, {}).setdefault(trajectory.task_id, []).append(value)
 
     @property
@@ -88,11 +88,14 @@ def measure(
     trajectories: Iterable[Trajectory], reports: Iterable[Report], criteria: Iterable[str]
 ) -> dict[str, Measured]:
     """Each split's numbers. What a report does not say about one of `criteria` is unknown."""
-    by_id = {report.id: report for report in reports}
-    names = list(criteria)
+    names = list(dict.fromkeys(criteria))
+    metrics = ["score", *(CRITERION + name for name in names)]
+    unknown = (None,) * len(metrics)
+    judged = {report.id: _judged(report, names) for report in reports}
     splits: dict[str, Measured] = {}
     for trajectory in trajectories:
-        splits.setdefault(trajectory.split, Measured()).add(trajectory, by_id.get(trajectory.id), names)
+        values = judged.get(trajectory.id, unknown)
+        splits.setdefault(trajectory.split, Measured()).add(trajectory, dict(zip(metrics, values, strict=True)))
     return splits
 
 
@@ -174,12 +177,15 @@ def _amounts(trajectory: Trajectory) -> dict[str, float]:
     }
 
 
-def _values(trajectory: Trajectory, report: Report | None, criteria: Iterable[str]) -> dict[str, float | None]:
+def _facts(trajectory: Trajectory) -> dict[str, float | None]:
     resolved = trajectory.outcome.resolved if trajectory.outcome is not None else None
-    verdicts = {verdict.criterion: verdict.value for verdict in report.verdicts} if report is not None else {}
-    values: dict[str, float | None] = {
+    return {
         "resolved": None if resolved is None else float(resolved),
         "submitted": float(trajectory.stop is StopReason.SUBMITTED),
-        "score": report.score if report is not None else None,
     }
-    return values | {CRITERION + name: verdicts.get(name) for name in criteria}
+
+
+def _judged(report: Report, criteria: Iterable[str]) -> tuple[float | None, ...]:
+    """Score and verdicts as bare numbers, so that the reports of all attempts fit in memory."""
+    verdicts = {verdict.criterion: verdict.value for verdict in report.verdicts}
+    return (report.score, *(verdicts.get(name) for name in criteria))

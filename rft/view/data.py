@@ -117,6 +117,23 @@ def gather(run: Run) -> RunData:
     return RunData(name=run.recipe.name, planned=planned, rounds=[_round(run, number) for number in run.rounds()])
 
 
+def tables(run: RunData) -> dict[str, tuple[list[str], list[list[str | float | int | None]]]]:
+    """Name to columns and rows, for trackers: the rounds' held-out metrics and the funnel."""
+    estimates: list[list[str | float | int | None]] = [
+        [report.round, split, metric, one.value, one.low, one.high, one.tasks, one.unknown]
+        for report in run.evaluations
+        for split, found in report.splits.items()
+        for metric, one in found.metrics.items()
+    ]
+    funnel: list[list[str | float | int | None]] = [
+        [round.number, row.rule, row.before, row.dropped, row.after] for round in run.rounds for row in round.funnel
+    ]
+    return {
+        "evaluations": (["round", "split", "metric", "value", "low", "high", "tasks", "unknown"], estimates),
+        "funnel": (["round", "rule", "before", "dropped", "after"], funnel),
+    }
+
+
 def _round(run: Run, number: int) -> Round:
     round = Round(number=number)
     for name in STAGES:

@@ -141,3 +141,14 @@ def test_samples_are_chosen_the_same_way_every_time_and_each_once(finished: Run)
 def test_every_value_of_a_template_is_escaped_once(finished: Run) -> None:
     source = render("page.html.jinja", title="<b>&amp;</b>\x1b")
     assert "<title>&lt;b&gt;&amp;amp;&lt;/b&gt;␛</title>" in source
+
+
+def test_tables_for_trackers_hold_every_estimate_and_rule(finished: Run) -> None:
+    tables = data.tables(data.gather(finished))
+    columns, rows = tables["funnel"]
+    assert columns == ["round", "rule", "before", "dropped", "after"]
+    assert [1, "broke_down", 48, 1, 47] in rows
+    columns, rows = tables["evaluations"]
+    criteria = data.gather(finished).criteria
+    assert len(rows) == 3 * 2 * (3 + len(criteria))
+    assert all(len(row) == len(columns) for row in rows)
