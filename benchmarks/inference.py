@@ -35,8 +35,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a smoke run: one repeat, small batches")
     parser.add_argument("--model", help="a checkpoint; a fresh tiny one when left out")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
+    parser.add_argument("--batch", type=int, nargs="+", help="conversations at the same time")
+    parser.add_argument("--repeats", type=int, help="measurements of each; the table shows medians")
     arguments = parser.parse_args()
-    batches, turns, repeats = ((1, 4), 2, 1) if arguments.quick else ((1, 8, 32), 5, 3)
+    batches, turns, repeats = ((1, 4), 2, 1) if arguments.quick else ((1, 8, 32), 4, 3)
+    batches, repeats = arguments.batch or batches, arguments.repeats or repeats
+    console = Console()
     with tempfile.TemporaryDirectory() as folder:
         model = arguments.model or fresh_model(Path(folder) / "model")
         table = Table(
@@ -45,6 +49,7 @@ def main() -> None:
         for dtype in DTYPES:
             for batch in batches:
                 plain, ours = compare(model, dtype, batch, turns, repeats, arguments.threads)
+                console.print(f"{dtype}, batch {batch}: generate {plain:.0f}, local {ours:.0f} tokens/s")
                 table.add_row(dtype, str(batch), f"{plain:.0f}", f"{ours:.0f}", f"{ours / plain:.2f}")
     Console().print(table)
 
@@ -66,14 +71,13 @@ def compare(model: str, dtype: Any, batch: int, turns: int, repeats: int, thread
     local.load(model, sampling)
     network = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype)).to(local.engine.device).eval()
     rates: tuple[list[float], list[float]] = ([], [])
-    for repeat in range(repeats + 1):  # the first warms up
+    for repeat in range(repeats):
         measured = (
             rate_of_generate(network, local.chat, sampling, batch, turns),
             rate_of_local(local, batch, turns, repeat),
         )
-        if repeat or repeats == 1:
-            for kept, rate in zip(rates, measured, strict=True):
-                kept.append(rate)
+        for kept, rate in zip(rates, measured, strict=True):
+            kept.append(rate)
     local.close()
     return statistics.median(rates[0]), statistics.median(rates[1])
 
