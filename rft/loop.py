@@ -95,9 +95,12 @@ def start_tracking(recipe: Recipe, run: Run) -> Tracker:
 
 def report(run: Run, tracker: Tracker) -> None:
     """Write the run's report and hand it to the tracker."""
+    from rft.view import data
     from rft.view.report import write
 
     paths = write(run)
+    for name, (columns, rows) in data.tables(data.gather(run)).items():
+        tracker.table(name, columns, rows)
     for path in paths:
         tracker.artifact(f"{run.recipe.name}-{path.stem}{path.suffix}", "report", path)
 

@@ -1,0 +1,8 @@
+"""Every measurement, one after the other: `python -m benchmarks [--quick]`."""
+
+import subprocess
+import sys
+
+for name in ("collector", "inference", "training", "memory"):
+    print(f"== {name}", flush=True)
+    subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *sys.argv[1:]], check=True)
