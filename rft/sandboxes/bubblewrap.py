@@ -1,12 +1,15 @@
 """Commands in a bubblewrap sandbox: no network, nothing of the host but a read-only system, a throw-away overlay.
 
 Two ways lead in. As root, a thread with its own mount namespace lays an overlay of the start state and hands it to
-`bwrap`, which runs as a user that owns nothing on this machine. As anyone else, `bwrap` runs as that user and the
-start state is copied into memory. Inside, both look the same.
+`bwrap`, which runs as a user that owns nothing on this machine: a sandbox of root's own user, without any right,
+could still write kernel parameters. Where owners cannot be mapped, the start state is copied instead of overlaid.
+As anyone else, `bwrap` runs as that user, the start state is copied into memory, and the disk limit holds for each
+writable place by itself. Inside, both look the same.
 """
 
 import contextlib
 import functools
+import logging
 import os
 import shutil
 import socket
@@ -23,6 +26,8 @@ from rft.errors import SandboxError
 from rft.sandboxes import groups, mounts, seccomp
 from rft.sandboxes.limits import Limits, environment, interpreter, supervise
 from rft.sandboxes.session import Session
+
+log = logging.getLogger(__name__)
 
 WORK, HOME = "/testbed", "/home/agent"
 START, LIBRARY, SCRATCH, BIN = "/run/rft/start", "/run/rft/lib", "/run/rft/scratch", "/run/rft/bin"
@@ -70,7 +75,8 @@ class Bubblewrap(Limits):
 
     def _open(self, start_state: Path, group: groups.Group) -> Session:
         ours, theirs = socket.socketpair()
-        keeper = Keeper(functools.partial(self._start, start_state, group, theirs))
+        way = Way()
+        keeper = Keeper(functools.partial(self._start, start_state, group, theirs, way))
         try:
             process = keeper.start()
         except OSError:
@@ -91,25 +97,32 @@ class Bubblewrap(Limits):
         group.release()
         session = Session(process, ours, self, kind="bubblewrap", after=group.remove, memory_kills=group.memory_kills)
         try:
-            session.boot(settings, copy=not _is_root())
+            session.boot(settings, copy=not way.is_overlaid)
         except SandboxError:
             session.close()
             raise
         return session
 
-    def _start(self, start_state: Path, group: groups.Group, channel: socket.socket) -> "subprocess.Popen[bytes]":
+    def _start(
+        self, start_state: Path, group: groups.Group, channel: socket.socket, way: "Way"
+    ) -> "subprocess.Popen[bytes]":
         """Start bwrap from the calling thread, which stays until bwrap ends."""
         prefix = Path(sys.base_prefix).resolve()
         shown = [str(path) for path in [prefix, *map(Path, self.readable)] if not path.is_relative_to("/usr")]
-        if _is_root():
-            sources, wrapper = self._stage(start_state, shown), as_stranger(stranger())
-            place = ["--bind", str(mounts.STAGE / "work"), WORK]
+        wrapper: list[str] = []
+        place: list[str] = []
+        if os.geteuid() == 0:
+            sources = self._stage(start_state, shown, way)
+            wrapper = as_stranger(stranger())
+            place += [
+                "--bind",
+                str(mounts.STAGE / "work") if way.is_overlaid else str(mounts.STAGE / "disk/work"),
+                WORK,
+            ]
             for name, target in (("tmp", "/tmp"), ("shm", "/dev/shm"), ("home", HOME)):
                 place += ["--bind", str(mounts.STAGE / "disk" / name), target]
         else:
-            sources, wrapper = {path: path for path in shown}, []
-            sources |= {START: str(start_state), LIBRARY: str(Path(__file__).parent)}
-            place = []
+            sources = {START: str(start_state), LIBRARY: str(Path(__file__).parent)} | {path: path for path in shown}
             for target in (WORK, "/tmp", "/dev/shm", HOME):
                 place += ["--size", str(self.disk_bytes), "--tmpfs", target]
         with Descriptors() as data:
@@ -131,26 +144,42 @@ class Bubblewrap(Limits):
                 pass_fds=[*data.made, *group.descriptors()],
             )
 
-    def _stage(self, start_state: Path, shown: list[str]) -> dict[str, str]:
+    def _stage(self, start_state: Path, shown: list[str], way: "Way") -> dict[str, str]:
         """Lay out, as root, what the stranger's bwrap will bind; target to source."""
-        status = start_state.stat()
-        mounts.enter_namespace()
-        owners = mounts.owner_map(status.st_uid, status.st_gid, stranger())
-        pieces = {START: mounts.piece(start_state, owners), LIBRARY: mounts.piece(Path(__file__).parent)}
-        pieces |= {path: mounts.piece(Path(path)) for path in shown}
         stage, disk = mounts.STAGE, mounts.STAGE / "disk"
-        mounts.mount("tmpfs", stage, "size=1m,mode=755")
+        mounts.enter_namespace()
+        pieces = {path: mounts.piece(Path(path)) for path in shown}
+        pieces[LIBRARY] = mounts.piece(Path(__file__).parent)
+        try:
+            status = start_state.stat()
+            pieces[START] = mounts.piece(start_state, mounts.owner_map(status.st_uid, status.st_gid, stranger()))
+            way.is_overlaid = True
+        except OSError as error:
+            log.info("sandbox bubblewrap: owners cannot be mapped (%s); the start state is copied", error)
+            pieces[START] = mounts.piece(start_state)
+        mounts.mount("tmpfs", stage, "mode=755")
         mounts.mount("tmpfs", disk, f"size={self.disk_bytes},nr_inodes={max(4096, self.disk_bytes >> 12)},mode=755")
         sources = {}
         for number, (target, tree) in enumerate(pieces.items()):
             sources[target] = str(stage / str(number))
             mounts.lay(tree, stage / str(number))
-        for name in ("upper", "overlay", "tmp", "shm", "home"):
+        for name in ("upper", "overlay", "work", "tmp", "shm", "home"):
             (disk / name).mkdir()
             os.chown(disk / name, stranger(), stranger())
-        layers = f"lowerdir={sources[START]},upperdir={disk}/upper,workdir={disk}/overlay"
-        mounts.mount("overlay", stage / "work", layers)
+        if way.is_overlaid:
+            layers = f"lowerdir={sources[START]},upperdir={disk}/upper,workdir={disk}/overlay"
+            mounts.mount("overlay", stage / "work", layers)
+        else:
+            sources[START] = str(give(Path(sources[START]), stage / "given"))
         return sources
+
+
+@dataclass
+class Way:
+    """How a sandbox was opened."""
+
+    is_overlaid: bool = False
+    """The working directory is an overlay; otherwise the supervisor fills it."""
 
 
 class Keeper:
@@ -236,13 +265,21 @@ def hide_packages(prefix: Path) -> list[str]:
     return arguments
 
 
-def _is_root() -> bool:
-    return os.geteuid() == 0
-
-
 def stranger() -> int:
     """The host user that this program's sandboxes run as when root opens them."""
     return STRANGER + os.getpid()
+
+
+def give(source: Path, place: Path) -> Path:
+    """A copy of a directory that belongs to the stranger. Raises OSError."""
+    for command in (
+        ["cp", "-a", "--", str(source), str(place)],
+        ["chown", "-hR", f"{stranger()}:{stranger()}", str(place)],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise OSError(f"{command[0]}: {done.stderr.strip()[-200:]}")
+    return place
 
 
 def as_stranger(user: int) -> list[str]:

@@ -308,8 +308,11 @@ class Supervisor:
 
     def remove(self, path: str, keep: tuple[int, ...] = ()) -> None:
         """Remove a tree, locked folders included."""
-        self.tool(["chmod", "-R", "u+rwX", "--", path], keep=keep)
-        self.tool(["rm", "-rf", "--", path], keep=keep)
+        try:
+            self.tool(["rm", "-rf", "--", path], keep=keep)
+        except OSError:
+            self.tool(["chmod", "-R", "u+rwX", "--", path], keep=keep)
+            self.tool(["rm", "-rf", "--", path], keep=keep)
 
     # --- the channel ---
 

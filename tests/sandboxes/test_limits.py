@@ -252,3 +252,19 @@ def test_the_probe_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("PATH", os.devnull)
     reason = bubblewrap._probe.__wrapped__()
     assert reason == "bwrap is not installed; run `apt-get install bubblewrap`, or choose sandbox.use=local"
+
+
+def test_where_no_overlay_can_be_had_the_start_state_is_copied(jail: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError("no user namespaces that map owners")
+
+    monkeypatch.setattr("rft.sandboxes.mounts.owner_map", refuse)
+    sandbox = jail(disk="8m")
+    assert sandbox.run("id -u; grep -c '^overlay' /proc/mounts; wc -l < sums.py").output == "1000\n0\n2\n"
+    sandbox.run("echo new > new.txt")
+    assert "+new" in sandbox.diff()
+    assert "No space left" in sandbox.run("cat /dev/zero > filler").output
+    refused = sandbox.run(
+        "test -w /proc/sys/kernel/core_pattern || test -r /etc/shadow || test -w /run/rft/start || echo no"
+    )
+    assert refused.output == "no\n"

@@ -258,7 +258,7 @@ def test_many_at_once(make: Make) -> None:
         except Exception as error:  # a thread's failure must reach the test
             failures.append(repr(error))
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(32)]
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(64)]
     for thread in threads:
         thread.start()
     for thread in threads:
