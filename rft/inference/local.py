@@ -21,8 +21,10 @@ class Local:
     """A checkpoint of any transformers architecture whose layers all attend.
 
     Exact: a conversation goes on from the very tokens that were read and produced before. Seeded: the k-th token of a
-    conversation depends on its seed and its messages, not on who else is answered; only the last bits of the
-    model's arithmetic change with the batch, and they turn a draw about once in a million tokens in float32.
+    conversation follows from its seed and its messages, not from who else is answered. Only the last bits of the
+    model's arithmetic change with the batch; they can turn a draw that is that close, in bfloat16 sooner than in float32.
+    Recorded log-probabilities are those under the distribution drawn from, temperature and nucleus included; a
+    greedy answer (temperature 0) has the model's own.
     """
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
