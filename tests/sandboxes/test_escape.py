@@ -4,6 +4,9 @@ An attack that says neither is broken, and its test fails too. Those marked harm
 holds them back, to show that they are attacks at all.
 """
 
+# A line is an attack, and its braces and percents are Python's inside the sandbox.
+# ruff: noqa: E501, UP031
+
 import os
 import platform
 import signal
@@ -302,13 +305,13 @@ def test_names_meant_for_a_terminal_stay_quoted(jail: Jail) -> None:
 
 
 def test_the_start_state_and_the_host_are_as_they_were(jail: Jail, start_state: Path) -> None:
-    before = digest_path(start_state), sorted(os.listdir("/sys"))
+    before = digest_path(start_state), sorted(path.name for path in Path("/sys").iterdir())
     sandbox = jail()
     sandbox.run("rm -rf /testbed /run /etc /home /sys /usr/bin/git; echo x > /tmp/made; echo x > /dev/shm/made")
     sandbox.diff()
     sandbox.close()
     assert not Path("/dev/shm/made").exists() and not Path("/tmp/made").exists()
-    assert (digest_path(start_state), sorted(os.listdir("/sys"))) == before
+    assert (digest_path(start_state), sorted(path.name for path in Path("/sys").iterdir())) == before
 
 
 def test_installed_packages_of_the_host_are_not_there(jail: Jail) -> None:
@@ -319,7 +322,7 @@ def test_it_runs_as_nobody_of_this_host(jail: Jail) -> None:
     sandbox = jail()
     assert sandbox.run("id -u").output == "1000\n"
     if os.geteuid() == 0:
-        owners = {os.stat(f"/proc/{pid}").st_uid for pid in children(sandbox.process.pid)}
+        owners = {Path(f"/proc/{pid}").stat().st_uid for pid in children(sandbox.process.pid)}
         assert owners and all(owner > 1_000_000_000 or owner == 0 for owner in owners)
         status = Path(f"/proc/{children(sandbox.process.pid)[0]}/status").read_text()
         assert int(status.split("Uid:")[1].split()[0]) > 1_000_000_000

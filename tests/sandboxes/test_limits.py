@@ -1,4 +1,4 @@
-"""Commands that want too much: each ends, says what ended it, and harms neither its sandbox nor the program that opened it."""
+"""Commands that want too much: each ends, says what ended it, and harms neither its sandbox nor its owner."""
 
 import os
 import re
@@ -147,7 +147,7 @@ def test_the_number_of_files_is_limited(jail: Make) -> None:
 def test_a_full_disk_does_not_spoil_the_patch(jail: Make) -> None:
     sandbox = jail(disk="4m")
     sandbox.run(
-        "echo new > new.txt; cat /dev/zero > filler.log; cat /dev/zero > /run/rft/scratch/x & sleep 1; cat /dev/zero > /tmp/x"
+        "echo new > new.txt; cat /dev/zero > filler.log; cat /dev/zero > /run/rft/scratch/x & sleep 1; cat /dev/zero > /tmp/x"  # noqa: E501
     )
     assert "+new\n" in sandbox.diff()
 

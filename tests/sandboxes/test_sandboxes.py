@@ -169,7 +169,7 @@ def test_an_untouched_working_directory_has_no_patch(sandbox: Session) -> None:
 def test_a_patch_beyond_the_limit_is_a_sandbox_error(make: Make) -> None:
     sandbox = make(patch="10k")
     sandbox.run("seq 100000 > big.txt")
-    with pytest.raises(SandboxError, match="patch has .* limit of 10240"):
+    with pytest.raises(SandboxError, match=r"patch has .* limit of 10240"):
         sandbox.diff()
     sandbox.run("rm big.txt; truncate -s 100m big.txt")
     with pytest.raises(SandboxError, match="more than a patch may cover"):
@@ -183,7 +183,8 @@ METADATA = {
     "fsmonitor": "git config core.fsmonitor 'touch hooked; false'; git config core.fsmonitorHookVersion 2",
     "external diff": "git config diff.external 'sh -c \"touch hooked\"'; git config core.pager 'touch hooked'",
     "attributes drop content": "echo '* -diff -text binary' > .git/info/attributes",
-    "attributes in the tree": "printf '*.py -diff filter=evil\\n' > .gitattributes; git config filter.evil.clean 'touch hooked; echo'",
+    "attributes in the tree": "printf '*.py -diff filter=evil\\n' > .gitattributes;"
+    " git config filter.evil.clean 'touch hooked; echo'",
     "worktree elsewhere": "git config core.worktree /tmp",
     "bare": "git config core.bare true",
     "assume unchanged": "git update-index --assume-unchanged sums.py; git update-index --skip-worktree sums.py",
@@ -276,11 +277,11 @@ def test_a_sandbox_outlives_the_thread_that_opened_it(make: Make) -> None:
 
 
 def test_nothing_is_left_after_close(make: Make, start_state: Path) -> None:
-    descriptors = len(os.listdir("/proc/self/fd"))
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
     sandbox = make()
     sandbox.run("echo x > y")
     sandbox.close()
-    assert len(os.listdir("/proc/self/fd")) <= descriptors + 1  # bubblewrap keeps one user namespace for all
+    assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors + 1  # bubblewrap keeps one user namespace for all
     assert list(Path("/sys/fs/cgroup").glob(f"*/rft-*-{os.getpid()}-*")) == []
     assert list(Path("/tmp").glob(f"rft-{os.getpid()}-*")) == []
     assert not threading._dangling or all(t.name != "sandbox" for t in threading.enumerate())
