@@ -126,10 +126,10 @@ class Stage:
                 )
 
     def _relative(self, path: Path) -> str:
-        """Inside the run: relative, so that a run can be moved."""
+        """Relative, so that a run can be moved; what lies outside (a shipped rubric) goes by its name."""
         with contextlib.suppress(ValueError):
             return str(path.resolve().relative_to(self.run.path.resolve()))
-        return str(path)
+        return path.name
 
     def _refuse_changes(self, before: Manifest, now: Manifest) -> None:
         changes = [

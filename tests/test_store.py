@@ -29,7 +29,9 @@ def write(path: Path, *identities: str) -> Records[Decision]:
     return records
 
 
-@given(st.text(alphabet=st.characters(exclude_categories=["Cs"])), st.text(alphabet='{}",crc:\\\n\x00\u2028', max_size=40))
+@given(
+    st.text(alphabet=st.characters(exclude_categories=["Cs"])), st.text(alphabet='{}",crc:\\\n\x00\u2028', max_size=40)
+)
 def test_any_text_comes_back_and_stays_on_one_line(reason: str, identity: str) -> None:
     line = encode_line(decision(identity, reason))
     assert line.count(b"\n") == 1 and line.endswith(b"\n")
