@@ -22,7 +22,7 @@ class Local:
 
     Exact: a conversation goes on from the very tokens that were read and produced before. Seeded: the k-th token of a
     conversation follows from its seed and its messages, not from who else is answered. Only the last bits of the
-    model's arithmetic change with the batch; they can turn a draw that is that close, in bfloat16 sooner than in float32.
+    model's arithmetic change with the batch; they can turn a draw that is that close.
     Recorded log-probabilities are those under the distribution drawn from, temperature and nucleus included; a
     greedy answer (temperature 0) has the model's own.
     """
