@@ -35,10 +35,10 @@ def run(recipe: Recipe, *, redo: bool = False) -> Run:
 
 
 def plan(recipe: Recipe) -> list[tuple[int, str]]:
-    """Every (round, stage) in order. A policy that is still to be made from scratch is not evaluated before."""
-    first = [(0, "evaluate")] if recipe.evaluate.splits and recipe.policy.create is None else []
-    stages = STAGES if recipe.evaluate.splits else STAGES[:-1]
-    return first + [(round, stage) for round in range(1, recipe.rounds + 1) for stage in stages]
+    """Every (round, stage) in order."""
+    run = Run(recipe)
+    every = [(0, "evaluate"), *((round, stage) for round in range(1, recipe.rounds + 1) for stage in STAGES)]
+    return [(round, stage) for round, stage in every if stage != "evaluate" or run.is_evaluated(round)]
 
 
 def one_stage(recipe: Recipe, round: int, stage: str, *, redo: bool = False) -> Run:
@@ -146,8 +146,9 @@ def check(recipe: Recipe) -> list[tuple[str, str]]:
         count = len(draw_tasks(environment, split, recipe.evaluate.tasks, seed=recipe.seed))
         held_out += count * recipe.evaluate.samples
         rows.append((f"evaluate {split}", f"{count} tasks x {recipe.evaluate.samples} samples"))
-    total = recipe.rounds * tasks * recipe.collect.samples + (recipe.rounds + 1) * held_out
-    rows.append(("attempts in all", f"{total} over {recipe.rounds} rounds and the starting policy"))
+    evaluations = sum(stage == "evaluate" for _, stage in plan(recipe))
+    total = recipe.rounds * tasks * recipe.collect.samples + evaluations * held_out
+    rows.append(("attempts in all", f"{total} over {recipe.rounds} rounds and {evaluations} evaluations"))
     return rows
 
 

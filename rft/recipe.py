@@ -92,6 +92,8 @@ class Train:
     """Learning from what was kept."""
 
     method: Literal["sft"] = "sft"
+    learn: Literal["replies", "everything"] = "replies"
+    """What the policy wrote, or also what it read: only a policy made from scratch has a use for the latter."""
     tokens: int | None = None
     """Learnt tokens to train on: examples are repeated in seeded order until reached. Left out: TRL's epochs decide."""
     workers: int = 1
@@ -113,6 +115,8 @@ class Evaluate:
     """How many tasks of each split; all of them when left out."""
     samples: int = 2
     """Attempts at each task."""
+    every: int = 1
+    """Evaluate after every so many rounds, and after the last; a round that is not evaluated is promoted."""
     promote_if: str = "resolved"
     """The next round starts from this policy unless this metric fell on the first split; `always` never looks."""
 
@@ -214,6 +218,7 @@ def to_recipe(config: DictConfig, where: str) -> Recipe:
         ("rounds", recipe.rounds, 0),
         ("collect.samples", recipe.collect.samples, 1),
         ("evaluate.samples", recipe.evaluate.samples, 1),
+        ("evaluate.every", recipe.evaluate.every, 1),
         ("policy.sampling.max_tokens", recipe.policy.sampling.max_tokens, 1),
         ("policy.sampling.temperature", recipe.policy.sampling.temperature, 0),
         ("train.workers", recipe.train.workers, 1),

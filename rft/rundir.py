@@ -31,7 +31,10 @@ READS: dict[str, tuple[str, ...]] = {
     "score": ("score",),
     "select": ("seed", "select", "policy.model"),
     "train": ("seed", "train", "policy.model"),
-    "evaluate": ("seed", "policy.sampling", "environment", "sandbox", "agent", "score", "evaluate"),
+    "evaluate": (
+        *("seed", "policy.sampling", "environment", "sandbox", "agent", "score"),
+        *("evaluate.splits", "evaluate.tasks", "evaluate.samples", "evaluate.promote_if"),
+    ),
 }
 """The recipe keys that decide what a stage makes. Keys about where and how fast (pools, engines) may change."""
 
@@ -198,11 +201,18 @@ class Run:
         return self.starting_policy()
 
     def _promoted(self, round: int) -> bool:
-        """Where nothing is evaluated, every policy that was trained is the next one."""
-        if not self.recipe.evaluate.splits:
-            return self.stage(round, "train").manifest() is not None
+        """What its evaluation says; a policy that is not evaluated is the next one as soon as it is trained."""
         manifest = self.stage(round, "evaluate").manifest()
-        return manifest is not None and bool(manifest.counts.get("promoted"))
+        if manifest is not None:
+            return bool(manifest.counts.get("promoted"))
+        return not self.is_evaluated(round) and self.stage(round, "train").manifest() is not None
+
+    def is_evaluated(self, round: int) -> bool:
+        """Whether the recipe evaluates that round. A policy that is still to be made is not evaluated as round 0."""
+        wanted = self.recipe.evaluate
+        if not wanted.splits or (round == 0 and self.recipe.policy.create is not None):
+            return False
+        return round % wanted.every == 0 or round == self.recipe.rounds
 
     def starting_policy(self) -> str:
         """The recipe's model: shipped with rft, a directory or a hub name; one made from scratch lives in the run."""

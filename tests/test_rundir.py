@@ -106,3 +106,14 @@ def test_a_run_has_one_driver_and_can_be_moved(tmp_path: Path) -> None:
     assert not moved.stage(1, "score").start([moved.stage(1, "collect").path / "out.jsonl"])
     with pytest.raises(RecipeError, match="not a run"):
         open_run(tmp_path)
+
+
+def test_rounds_between_evaluations_are_promoted_as_they_are_trained(tmp_path: Path) -> None:
+    run = Run(make(tmp_path, "rounds=5", "evaluate.every=2"))
+    assert [round for round in range(6) if run.is_evaluated(round)] == [0, 2, 4, 5]
+    finish(run, 1, "train")
+    assert run.policy(2) == str(run.checkpoint(1))
+    finish(run, 2, "train")
+    assert run.policy(3) == str(run.checkpoint(1)), "round 2 is not promoted before it is evaluated"
+    scratch = Run(make(tmp_path, "policy.create={use: tiny_qwen3}"))
+    assert not scratch.is_evaluated(0) and scratch.is_evaluated(1)

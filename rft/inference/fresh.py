@@ -91,7 +91,9 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_position: int) ->
     from transformers import PreTrainedTokenizerFast
 
     bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    # A line number is copied digit by digit; merged digits would be a new word for each number.
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     bpe.decoder = decoders.ByteLevel()
     bpe.train_from_iterator(
         texts,

@@ -35,6 +35,7 @@ class Spec(Record, frozen=True, kw_only=True):
     folder: str
     """The stage's folder; the trained model is left in `checkpoint` there."""
     seed: int
+    learn: str = "replies"
     tokens: int | None
     workers: int
     deepspeed: str | None

@@ -26,14 +26,19 @@ class Row:
     learnt: int
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Every example of a file, in file order. Raises StageError for one that cannot be learnt from exactly."""
-    return [_row(example) for example in Records(path, Example)]
+def read_rows(path: Path, learn: str = "replies") -> list[Row]:
+    """Every example of a file, in file order; `learn` everything also learns what was only read.
+
+    Raises StageError for an example that cannot be learnt from exactly.
+    """
+    return [_row(example, learn) for example in Records(path, Example)]
 
 
-def _row(example: Example) -> Row:
+def _row(example: Example, learn: str) -> Row:
     ids = np.asarray(example.ids, dtype=np.int32)
     labels = np.full(len(ids), IGNORED, dtype=np.int32)
+    if learn == "everything":
+        labels[1:] = ids[1:]
     for start, end in example.spans:
         if not 0 < start < end <= len(ids):
             raise StageError(

@@ -55,7 +55,7 @@ def train(spec: Spec) -> None:
 
 
 def _rows(spec: Spec) -> list[Row]:
-    rows = read_rows(Path(spec.examples))
+    rows = read_rows(Path(spec.examples), spec.learn)
     limit = getattr(AutoConfig.from_pretrained(spec.model).get_text_config(), "max_position_embeddings", None)
     if limit is not None:
         check_lengths(rows, limit, "the model's context")

@@ -47,6 +47,7 @@ def _spec(recipe: Recipe, run: Run, round: int, stage: Stage, examples: Path) ->
         examples=str(examples),
         folder=str(stage.path),
         seed=recipe.seed,
+        learn=train.learn,
         tokens=train.tokens,
         workers=train.workers,
         deepspeed=str(deepspeed_path(train.deepspeed)) if train.deepspeed else None,
