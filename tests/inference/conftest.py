@@ -10,7 +10,7 @@ from rft.types import Task
 TEXTS = [
     "def add(left, right):\n    return left + right\n",
     "$ python -m pytest -q\n2 passed, 1 failed in 0.01s\n",
-    "grün 北京 🙂",
+    "grün 北京 🙂 and more words to merge",
 ] * 20
 
 
