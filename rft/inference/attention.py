@@ -83,13 +83,11 @@ class Reading:
     positions: Tensor
     """Place of each new token in its sequence, counted from 0."""
     spans: list[tuple[int, int, int]]
-    """`(row, start, length)` of each sequence's new tokens. When every length is 1, the rows are 0, 1, 2, …"""
+    """`(row, start, length)` of each sequence's new tokens."""
+    decoding: bool
+    """Whether the new tokens are one for each of the first rows; those are attended to in one go."""
     masks: dict[Any, Tensor] = field(default_factory=dict)
     """Additive masks by span and window, shared by the layers."""
-
-    def is_decoding(self) -> bool:
-        """One new token for each row from the first on."""
-        return len(self.spans) == len(self.rows)
 
     def mask(self, key: Any, queries: Tensor, tokens: int, window: int | None, like: Tensor) -> Tensor:
         """0 where a query at a position may look, minus infinity elsewhere: (queries, tokens)."""
@@ -129,7 +127,7 @@ def attend(
     keys, values = keys.transpose(1, 2), values.transpose(1, 2)
     shared = key.shape[1]
     _, heads, new, size = query.shape
-    if reading.is_decoding():
+    if reading.decoding:
         tokens = max(start for _, start, _ in reading.spans) + 1
         mask = reading.mask("all", reading.positions, tokens, sliding_window, query)
         grouped = query[0].transpose(0, 1).reshape(new, shared, heads // shared, size)

@@ -214,7 +214,8 @@ class Engine:
             rows = torch.tensor([row for row, _, n in spans for _ in range(n)], device=self.device)
             positions = torch.tensor([p for _, start, n in spans for p in range(start, start + n)], device=self.device)
             keep = torch.tensor([at for _, at in ends], device=self.device, dtype=torch.long)
-            logits = self._forward(torch.tensor(ids, device=self.device), rows, positions, spans, keep)
+            reading = Reading(block=self.block, rows=rows, positions=positions, spans=spans, decoding=False)
+            logits = self._forward(torch.tensor(ids, device=self.device), reading, keep)
             if ends:
                 self._draw([request for request, _ in ends], logits)
         self._finish()
@@ -227,16 +228,21 @@ class Engine:
         rows = torch.arange(len(self.active), device=self.device)
         positions = torch.tensor(starts, device=self.device)
         spans = [(row, start, 1) for row, start in enumerate(starts)]
-        logits = self._forward(ids, rows, positions, spans, 0)
+        reading = Reading(block=self.block, rows=rows, positions=positions, spans=spans, decoding=True)
+        logits = self._forward(ids, reading, 0)
         for request in self.active:
             request.read += 1
         self._draw(self.active, logits)
         self._finish()
 
-    def _forward(self, ids: Any, rows: Any, positions: Any, spans: Any, keep: Any) -> Tensor:
-        reading = Reading(block=self.block, rows=rows, positions=positions, spans=spans)
+    def _forward(self, ids: Tensor, reading: Reading, keep: Tensor | int) -> Tensor:
+        """Logits after the tokens at the places `keep`; 0 keeps all."""
         logits: Tensor = self.model(
-            input_ids=ids[None], position_ids=positions[None], use_cache=False, logits_to_keep=keep, reading=reading
+            input_ids=ids[None],
+            position_ids=reading.positions[None],
+            use_cache=False,
+            logits_to_keep=keep,
+            reading=reading,
         ).logits
         return logits[0]
 

@@ -167,12 +167,35 @@ def test_kept_memory_stays_under_its_limit(load: Loader, task: Task) -> None:
     assert conversations[0] not in kept
 
 
-def test_a_long_prompt_is_read_in_pieces(tiny: str, load: Loader, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("piece", [1, 7, 50])
+def test_a_long_prompt_is_read_in_pieces(
+    piece: int, load: Loader, reference: Any, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The piece is a constant of the engine, so a small one has to be set from outside."""
     whole = together(load(SAMPLED), task, range(5))
-    monkeypatch.setattr("rft.inference.engine.READ_AT_ONCE", 7)
+    monkeypatch.setattr("rft.inference.engine.READ_AT_ONCE", piece)
     pieces = together(load(SAMPLED), task, range(5))
     assert {s: [c.ids for c in cs] for s, cs in whole.items()} == {s: [c.ids for c in cs] for s, cs in pieces.items()}
+    assert all(largest_difference(reference, c) < 1e-4 for completions in pieces.values() for c in completions)
+
+
+def test_the_same_question_again_reads_one_token(load: Loader, reference: Any, task: Task) -> None:
+    """Such as after a deadline; its one new token is a prompt's, not an answer's."""
+    local = load(SAMPLED)
+    question = [Message(role="user", content="again and again")]
+    conversations = [local.open(task, seed=seed) for seed in range(6)]
+    done: list[Completion] = []
+
+    def ask(conversation: Any) -> None:
+        done.extend(conversation.reply(question, deadline=soon()) for _ in range(4))
+
+    threads = [threading.Thread(target=ask, args=(conversation,)) for conversation in conversations]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(done) == 24
+    assert all(largest_difference(reference, completion) < 1e-4 for completion in done)
 
 
 def test_a_full_context_is_told_apart(load: Loader, task: Task) -> None:
