@@ -7,10 +7,10 @@ INSTALLED := $(VENV)/.installed
 
 .PHONY: quickstart test check bench docs install system clean
 
-quickstart: install system  ## collect, score, select, train, evaluate, twice round, on this machine
+quickstart: system  ## collect, score, select, train, evaluate, twice round, on this machine
 	$(BIN)/rft run quickstart sandbox.use=$(SANDBOX)
 
-test: install system  ## lint, types and tests
+test: system  ## lint, types and tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -22,7 +22,7 @@ check: install  ## lint, types and the quick tests only
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not process" -x
 
-bench: install system  ## every performance claim, side by side in one run, and the comparison of arms (hours)
+bench: system  ## every performance claim, side by side in one run, and the comparison of arms (hours)
 	$(BIN)/python -m benchmarks
 	$(BIN)/rft run compare
 
@@ -40,13 +40,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 # Sandboxes need bubblewrap, and the agents' repositories need git. Installed where that is allowed, named where not.
-system:
-	@missing=; for tool in bwrap git; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
-	if [ -z "$$missing" ]; then exit 0; fi; \
-	packages=$$(echo $$missing | sed 's/bwrap/bubblewrap/'); \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  echo "installing$$missing"; apt-get update -qq && apt-get install -y -qq $$packages >/dev/null; \
-	else echo "missing:$$missing; install the package(s) $$packages, or run: make $(MAKECMDGOALS) SANDBOX=local"; fi
+system: install
+	@$(BIN)/python -m rft.sandboxes.probe --install || echo "or run: make $(MAKECMDGOALS) SANDBOX=local"
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

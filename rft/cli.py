@@ -147,6 +147,7 @@ def _run(options: argparse.Namespace) -> None:
         from rft.view.terminal import print_run
 
         print_run(run)
+        print(f"report: {run.path / 'report.html'}")
 
 
 def _stage(options: argparse.Namespace) -> None:
