@@ -28,7 +28,7 @@ HEAVY = {"torch", "ray", "trl", "deepspeed", "wandb", "transformers", "peft", "d
 HOLD_A_MODEL = {
     "rft/train/worker.py",
     "rft/train/sft.py",
-    "rft/train/loss.py",
+    "rft/train/trainer.py",
     "rft/inference/engine.py",
     "rft/inference/attention.py",
     "rft/inference/draw.py",
