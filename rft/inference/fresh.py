@@ -87,13 +87,13 @@ class TinyQwen3:
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, max_position: int) -> Any:
     """A byte-level BPE tokenizer with the chat template beside this module; fewer merges when the texts hold fewer."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     bpe = Tokenizer(models.BPE())
-    # A line number is copied digit by digit; merged digits would be a new word for each number.
-    digits = pre_tokenizers.Digits(individual_digits=True)
-    bpe.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    # A small model copies line numbers and operators only where they are the same tokens in every surrounding.
+    alone = pre_tokenizers.Split(Regex(r"""[0-9|<>=+\-*/%!(),:\[\]'"]"""), behavior="isolated")
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([alone, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     bpe.decoder = decoders.ByteLevel()
     bpe.train_from_iterator(
         texts,
