@@ -36,5 +36,6 @@ def test_the_recipe_makes_the_shipped_policy_again(tmp_path: Path) -> None:
     before = read_report(Run(shipped).stage(0, "evaluate"))
     assert made is not None and before is not None
     for split in recipe.evaluate.splits:
-        ours, theirs = made.splits[split].resolved, before.splits[split].resolved
+        ours, theirs = made.splits[split].metrics["resolved"], before.splits[split].metrics["resolved"]
+        assert ours.low is not None and ours.high is not None and theirs.low is not None and theirs.high is not None
         assert ours.low <= theirs.high and theirs.low <= ours.high, f"{split}: {ours} against {theirs}"
