@@ -1,21 +1,20 @@
-"""One chat request to an OpenAI-compatible server, with patience for busy and broken ones."""
+"""Chat requests to an OpenAI-compatible server: asked again while it is busy, broken or gone, till a deadline."""
 
 import email.utils
-import functools
-import os
 import random
+import re
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
 
-from reward_models.errors import JudgeDown
+from reward_models.errors import NoAnswer, Refused
 
-MAX_BYTES = 4 << 20
-"""A longer answer is refused."""
-
-_AGAIN = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 529))
+T = TypeVar("T")
+LONGEST_PAUSE = 60.0
+_AGAIN = frozenset((408, 409, 425, 429))
+"""Worth another try, as is every 5xx."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,113 +25,138 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     completion_tokens: int = 0
 
 
-class _Message(msgspec.Struct):
-    content: str | None = None
-
-
-class _Choice(msgspec.Struct):
-    message: _Message
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
-class _Answer(msgspec.Struct):
-    choices: list[_Choice]
-    usage: _Usage | None = None
-
-
-class _Busy(Exception):
-    """Worth another try."""
+class _Again(Exception):
+    """Worth another try, after so many seconds at the least."""
 
     def __init__(self, problem: str, after: float = 0.0) -> None:
         super().__init__(problem)
         self.after = after
 
 
-@functools.cache
-def open_client(connections: int) -> httpx.Client:
-    """The process's client for so many connections; threads share it."""
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    return httpx.Client(limits=limits, follow_redirects=False)
+def chat_url(base: str) -> str:
+    """Where a server with this base, up to and with `/v1`, takes chats. Raises ValueError."""
+    if "@" in base:
+        raise ValueError("url holds a user or a password; expected none. Put the key into the environment instead")
+    if not base.startswith(("http://", "https://")):
+        raise ValueError(f"url is '{base}'; expected http:// or https://, up to and with /v1")
+    return f"{base.rstrip('/')}/chat/completions"
 
 
-def ask_endpoint(
-    client: httpx.Client, url: str, body: dict[str, Any], *, key_variable: str, timeout: float, tries: int
-) -> Reply:
-    """The server's reply to a chat. Busy and broken servers are asked again, with pauses that grow.
+class Transport:
+    """Connections to one address, shared by threads. The key is in no message and in no representation."""
 
-    Raises JudgeDown when there is none after `tries` or `timeout` seconds in all. The key is in no message.
-    """
-    deadline = time.monotonic() + timeout
-    key = os.environ.get(key_variable, "") if key_variable else ""
-    problem = "no time was given"
-    for number in range(max(1, tries)):
-        left = deadline - time.monotonic()
-        if left <= 0:
-            break
+    def __init__(
+        self, url: str, *, key: str, timeout: float, tries: int, max_bytes: int, connections: int | None = None
+    ) -> None:
+        """`timeout` is the seconds of one try; an answer of more than `max_bytes` is refused."""
+        self.url = url
+        self.timeout = timeout
+        self.tries = tries
+        self.max_bytes = max_bytes
+        self._key = key.strip()  # a key read from a file ends with a newline
+        self._client = httpx.Client(
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=64),
+        )
+
+    def post(self, body: dict[str, Any], kind: type[T], deadline: float) -> T:
+        """The answer to `body`, of the shape `kind`; `deadline` is a `time.monotonic()` value.
+
+        Raises Refused when the server says no, NoAnswer when there is no answer in the tries and time there are.
+        """
+        if not (self._key.isascii() and self._key.isprintable()):  # the complaint of httpx would quote it
+            raise Refused(f"{self.url}: the key holds what no header can carry; expected printable ASCII.")
         try:
-            return _once(client, url, body, key, deadline)
-        except _Busy as error:
-            problem = str(error)
-            pause = max(error.after, min(20.0, 0.5 * 2**number) * random.uniform(0.5, 1.0))
-            if number + 1 >= tries or time.monotonic() + pause >= deadline:
-                break
-            time.sleep(pause)
-    raise JudgeDown(f"{url}: {problem}")
+            data = msgspec.json.encode(_encodable(body))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise Refused(f"{self.url}: the request cannot be written as JSON ({error}).") from None
+        for number in range(self.tries):
+            try:
+                return self._once(data, kind, deadline)
+            except _Again as again:
+                problem, after = str(again), again.after
+            if number + 1 < self.tries:
+                # Jitter, so that those who failed together do not come back together.
+                pause = max(after, random.uniform(0.25, 1.0) * min(LONGEST_PAUSE, 0.5 * 2**number))
+                if time.monotonic() + pause >= deadline:
+                    raise NoAnswer(f"{self.url}: time: the deadline comes before another try ({problem}).")
+                time.sleep(pause)
+        raise NoAnswer(f"{self.url}: no answer in {self.tries} tries ({problem}).")
+
+    def close(self) -> None:
+        """Close the connections; questions under way fail."""
+        self._client.close()
+
+    def _once(self, data: bytes, kind: type[T], deadline: float) -> T:
+        left = min(self.timeout, deadline - time.monotonic())
+        if left <= 0:
+            raise NoAnswer(f"{self.url}: time: the deadline passed before the answer.")
+        headers = {"Content-Type": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        try:
+            with self._client.stream("POST", self.url, content=data, headers=headers, timeout=left) as response:
+                answer = self._read(response, time.monotonic() + left)
+        except httpx.HTTPError as error:
+            raise _Again(self._clean(f"{type(error).__name__}: {error}")) from None
+        except (httpx.InvalidURL, RuntimeError, ValueError) as error:  # RuntimeError: closed meanwhile
+            raise Refused(self._clean(f"{self.url}: cannot be asked ({type(error).__name__}: {error}).")) from None
+        status = response.status_code
+        if status in _AGAIN or status >= 500:
+            raise _Again(self._clean(f"HTTP {status}: {_said(answer)}"), _retry_after(response))
+        if status != 200:
+            raise Refused(self._clean(f"{self.url}: HTTP {status}: {_said(answer)}"), status)
+        try:
+            return msgspec.json.decode(answer, type=kind)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            raise _Again(self._clean(f"the answer has another shape: {error}")) from None
+
+    def _read(self, response: httpx.Response, end: float) -> bytes:
+        answer = bytearray()
+        for chunk in response.iter_bytes():
+            answer += chunk
+            if len(answer) > self.max_bytes:
+                raise _Again(f"the answer is longer than {self.max_bytes} bytes")
+            if time.monotonic() > end:
+                raise _Again("the answer did not end in time")
+        return bytes(answer)
+
+    def _clean(self, text: str) -> str:
+        """One short printable line without the key."""
+        text = text.replace(self._key, "…") if self._key else text  # before the cut, which may lie within a key
+        return re.sub(r"[^\x20-\x7e\xa0-\U0010ffff]+", " ", text[:4000])[:400].strip()
 
 
-def _once(client: httpx.Client, url: str, body: dict[str, Any], key: str, deadline: float) -> Reply:
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    left = max(0.1, deadline - time.monotonic())
+def _said(answer: bytes) -> str:
+    """The server's message, from the shapes in which servers wrap it."""
     try:
-        with client.stream("POST", url, json=body, headers=headers, timeout=left) as response:
-            data = _read(response, deadline)
-    except httpx.HTTPError as error:
-        raise _Busy(f"{type(error).__name__}: {error}") from None
-    except (httpx.InvalidURL, UnicodeError, ValueError) as error:
-        raise JudgeDown(f"{url}: cannot be asked ({type(error).__name__})") from None
-    if response.status_code in _AGAIN:
-        raise _Busy(f"HTTP {response.status_code}", _retry_after(response))
-    if response.status_code != 200:
-        said = data[:300].decode("utf-8", "replace").replace("\n", " ")
-        said = said.replace(key, "…") if key else said
-        raise JudgeDown(f"{url}: HTTP {response.status_code}: {said}")
-    try:
-        answer = msgspec.json.decode(data, type=_Answer)
-    except (msgspec.DecodeError, RecursionError):
-        raise _Busy("the answer is no chat completion") from None
-    if not answer.choices or not answer.choices[0].message.content:
-        raise _Busy("the answer holds no text")
-    usage = answer.usage or _Usage()
-    return Reply(
-        text=answer.choices[0].message.content,
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-    )
-
-
-def _read(response: httpx.Response, deadline: float) -> bytes:
-    data = bytearray()
-    for chunk in response.iter_bytes():
-        data += chunk
-        if len(data) > MAX_BYTES:
-            raise _Busy(f"the answer is longer than {MAX_BYTES} bytes")
-        if time.monotonic() > deadline:
-            raise _Busy("the answer did not end in time")
-    return bytes(data)
+        said = msgspec.json.decode(answer)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return answer.decode("utf-8", "replace")
+    for key in ("error", "message", "detail"):
+        if isinstance(said, dict) and key in said:
+            code = said.get("code")
+            said = f"{said[key]} ({code})" if isinstance(said[key], str) and isinstance(code, str) else said[key]
+    return said if isinstance(said, str) else answer.decode("utf-8", "replace")
 
 
 def _retry_after(response: httpx.Response) -> float:
-    """Seconds that the server asks to wait, at most a minute."""
+    """Seconds that the server asks to wait (RFC 9110, 10.2.3: seconds or a date); 0 when it does not say."""
     value = response.headers.get("retry-after", "")
+    if re.fullmatch(r"\d{1,9}(\.\d+)?", value):
+        return min(LONGEST_PAUSE, float(value))
     try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except (TypeError, ValueError):
-            return 0.0
-    return min(60.0, max(0.0, seconds)) if seconds == seconds else 0.0
+        seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return min(LONGEST_PAUSE, max(0.0, seconds))
+
+
+def _encodable(value: Any) -> Any:
+    """The same with lone surrogates, which UTF-8 cannot carry, replaced."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encodable(inner) for inner in value]
+    return value

@@ -1,5 +1,8 @@
 """The errors that reward_models raises on purpose, each one line: *where: what is wrong; what was expected.*"""
 
+import difflib
+from collections.abc import Iterable
+
 
 class RubricError(ValueError):
     """A rubric, one of its rules, or a judge's set-up is wrong."""
@@ -7,3 +10,25 @@ class RubricError(ValueError):
 
 class JudgeDown(Exception):
     """A judge could not be asked. It is recorded with its cause and is never a number."""
+
+
+class NoAnswer(Exception):
+    """A server gave no answer in the tries and the time there were."""
+
+
+class Refused(NoAnswer):
+    """The server said no, and would say so again."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message, status)
+        self.status = status
+        """The HTTP status; 0 when the request could not be sent."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?` when a known name is near, else an empty string."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.55)
+    return f" Did you mean '{near[0]}'?" if near else ""

@@ -2,23 +2,27 @@
 
 import functools
 import hashlib
+import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import jinja2
 import msgspec
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from reward_models import verdicts
-from reward_models.chat import Reply, ask_endpoint, open_client
-from reward_models.errors import JudgeDown, RubricError
+from reward_models.chat import Reply, Transport, chat_url
+from reward_models.errors import JudgeDown, NoAnswer, RubricError
 from reward_models.transcript import Rendered, neutral, render
 from reward_models.types import Criterion, Rubric, Transcript, Verdict
 
 PROMPTS = Path(__file__).parent / "prompts"
+MAX_BYTES = 4 << 20
+"""A longer answer of a server is refused."""
 
 
 class Judgement(msgspec.Struct, kw_only=True):
@@ -172,10 +176,12 @@ class Endpoint(Generative):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.url.startswith(("http://", "https://")):
-            raise RubricError(f"url is '{self.url}'; expected http:// or https:// and up to /v1")
-        if "@" in self.url:
-            raise RubricError("url holds a user or password; expected none. Put the key into the environment instead")
+        try:
+            chat_url(self.url)
+        except ValueError as error:
+            raise RubricError(str(error)) from None
+        if self.tries < 1:
+            raise RubricError(f"tries is {self.tries}; expected at least 1")
 
     def ask(self, messages: list[dict[str, str]], *, vote: int) -> Reply:
         """What the server answers. Raises JudgeDown when it does not, in the time and tries given."""
@@ -186,18 +192,48 @@ class Endpoint(Generative):
             "max_tokens": self.max_tokens,
             **({"seed": vote} if vote else {}),
         }
-        return ask_endpoint(
-            open_client(self.concurrent),
-            f"{self.url.rstrip('/')}/chat/completions",
-            body,
-            key_variable=self.key_variable,
-            timeout=self.timeout,
-            tries=self.tries,
+        key = os.environ.get(self.key_variable, "")
+        transport = _transport(chat_url(self.url), key, self.timeout, self.tries, self.concurrent)
+        try:
+            answer = transport.post(body, _Answer, time.monotonic() + self.timeout)
+        except NoAnswer as error:
+            raise JudgeDown(str(error)) from None
+        usage = answer.usage or _Usage()
+        return Reply(
+            text=answer.choices[0].message.content,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
         )
 
     def identity(self) -> list[str]:
         """Model and sampling; where it is served does not matter."""
         return [self.model, str(self.temperature), str(self.max_tokens)]
+
+
+class _Message(msgspec.Struct):
+    content: Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class _Choice(msgspec.Struct):
+    message: _Message
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class _Answer(msgspec.Struct):
+    """The fields of a chat completion that are used; one without text has another shape, and is asked for again."""
+
+    choices: Annotated[list[_Choice], msgspec.Meta(min_length=1)]
+    usage: _Usage | None = None
+
+
+@functools.cache
+def _transport(url: str, key: str, timeout: float, tries: int, connections: int) -> Transport:
+    """The process's connections to a server, shared by threads; judges that hold none can cross process borders."""
+    return Transport(url, key=key, timeout=timeout, tries=tries, max_bytes=MAX_BYTES, connections=connections)
 
 
 def _message(role: str, content: str) -> dict[str, str]:

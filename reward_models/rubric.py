@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import yaml
 
-from reward_models.errors import RubricError
-from reward_models.rules import bind, did_you_mean
+from reward_models.errors import RubricError, did_you_mean
+from reward_models.rules import bind
 from reward_models.types import Criterion, Rubric
 
 MAX_BYTES = 256 * 1024

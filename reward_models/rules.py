@@ -5,7 +5,6 @@ decides from the transcript alone, and it says how far the behaviour that it is 
 good is for the criterion's polarity to say. A rule that breaks down makes its verdict unknown, never a zero.
 """
 
-import difflib
 import functools
 import importlib
 import inspect
@@ -15,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from reward_models.errors import RubricError
+from reward_models.errors import RubricError, did_you_mean
 from reward_models.types import Criterion, Finding, Transcript, Verdict
 
 RULES: dict[str, str] = {
@@ -61,7 +60,7 @@ def bind(rule: str, options: dict[str, Any], *, where: str) -> Bound:
     for name in options:
         if name not in parameters:
             expected = ", ".join(parameters) or "no options"
-            hint = did_you_mean(name, list(parameters))
+            hint = did_you_mean(name, parameters)
             raise RubricError(f"{where}: rule '{rule}' has no option '{name}'; expected {expected}.{hint}")
     for name, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and name not in options:
@@ -89,7 +88,7 @@ def find(rule: str, *, where: str) -> Callable[..., Answer]:
     if not attribute or not all(part.isidentifier() for part in [*module_name.split("."), attribute]):
         raise RubricError(
             f"{where}: no rule is called '{rule}'; expected {', '.join(sorted(RULES))}, or package.module:function."
-            f"{did_you_mean(rule, list(RULES))}"
+            f"{did_you_mean(rule, RULES)}"
         )
     try:
         function = getattr(importlib.import_module(module_name), attribute, None)
@@ -138,9 +137,3 @@ def as_finding(value: Answer) -> Finding:
     if value.value is not None and not 0.0 <= value.value <= 1.0:
         raise ValueError(f"it returned {value.value}; expected a number in [0, 1]")
     return value
-
-
-def did_you_mean(name: str, known: list[str]) -> str:
-    """` Did you mean 'x'?` when a known name is near, else an empty string."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.55)
-    return f" Did you mean '{near[0]}'?" if near else ""

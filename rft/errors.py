@@ -13,8 +13,7 @@ A message has the form *where: what is wrong; what was expected. What to do.* Ev
 because errors cross process borders.
 """
 
-import difflib
-from collections.abc import Iterable
+from reward_models.errors import did_you_mean as did_you_mean
 
 
 class RftError(Exception):
@@ -56,9 +55,3 @@ class ContextFull(InferenceError):
 
 class EnvironmentFault(RftError):
     """A task's start state could not be prepared, or its outcome could not be measured."""
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """` Did you mean 'x'?` when a known name is near, else an empty string."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.55)
-    return f" Did you mean '{near[0]}'?" if near else ""

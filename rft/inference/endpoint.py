@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import msgspec
 
+from reward_models.chat import Transport, chat_url
+from reward_models.errors import NoAnswer, Refused
 from rft.errors import ContextFull, InferenceError
-from rft.inference.transport import Refused, Transport
 from rft.types import Completion, Message, Task
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,8 @@ CONTEXT_WORDS = (
     "too many tokens",
 )
 """How servers say that a conversation does not fit; there is no common code."""
+MAX_BYTES = 64 << 20
+"""A longer answer is refused. Token ids and log-probabilities of a long answer take some megabytes."""
 
 
 @dataclass(kw_only=True)
@@ -52,10 +55,7 @@ class Endpoint:
     told: set[str] = field(init=False, default_factory=set, repr=False)
 
     def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")):
-            raise ValueError(f"url is '{self.url}'; expected http:// or https://, up to and with /v1")
-        if "@" in self.url:
-            raise ValueError("url holds a user or a password; put the key into the environment instead")
+        chat_url(self.url)
         if self.tries < 1 or self.timeout <= 0:
             raise ValueError("tries must be at least 1 and timeout above 0")
 
@@ -64,10 +64,11 @@ class Endpoint:
         self.model = self.model or model
         self.sampling = sampling
         self.transport = Transport(
-            f"{self.url.rstrip('/')}/chat/completions",
+            chat_url(self.url),
             key=os.environ.get(self.key_variable, ""),
             timeout=self.timeout,
             tries=self.tries,
+            max_bytes=MAX_BYTES,
         )
 
     def open(self, task: Task, *, seed: int) -> "EndpointConversation":
@@ -102,10 +103,11 @@ class EndpointConversation:
             raise InferenceError(f"{self.endpoint.url}: the endpoint was closed.")
         try:
             answer = transport.post(self._body(messages), _Answer, deadline)
-        except Refused as refused:
-            if refused.status in (400, 413, 422) and any(word in str(refused).lower() for word in CONTEXT_WORDS):
-                raise ContextFull(str(refused)) from None
-            raise InferenceError(str(refused)) from None
+        except NoAnswer as error:
+            refused = isinstance(error, Refused) and error.status in (400, 413, 422)
+            if refused and any(word in str(error).lower() for word in CONTEXT_WORDS):
+                raise ContextFull(str(error)) from None
+            raise InferenceError(str(error)) from None
         if time.monotonic() >= deadline:
             raise InferenceError(f"{self.endpoint.url}: time: the deadline passed before the answer was whole.")
         self.turn += 1

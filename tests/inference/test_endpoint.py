@@ -240,6 +240,37 @@ def test_a_refusal_is_final_and_quotes_the_server(
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize("before", [394, 3994])
+def test_no_part_of_the_key_is_quoted_where_the_answer_is_cut(
+    before: int, server: Server, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key can come from the environment only, so the test sets it there."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    server.script = [say(b"\n" * before + KEY.encode(), 401)]
+    with pytest.raises(InferenceError, match="HTTP 401") as caught:
+        ask(server, task)
+    assert KEY[:2] not in str(caught.value)
+
+
+def test_a_key_may_end_with_a_newline(server: Server, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does when it was read from a file."""
+    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\n")
+    ask(server, task)
+    assert server.seen[0][1]["Authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("mark", ["\n", "\r\nX-Other: 1", "\x01", "é"])
+def test_a_key_that_no_header_can_carry_is_refused_unquoted(
+    mark: str, server: Server, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key can come from the environment only, so the test sets it there."""
+    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}{mark}{KEY}")
+    with pytest.raises(InferenceError, match="the key holds") as caught:
+        ask(server, task, tries=1)
+    assert KEY not in str(caught.value)
+    assert not server.seen
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -290,7 +321,7 @@ def test_any_bytes_are_an_inference_error(server: Server, task: Task, data: byte
 
 def test_a_huge_answer_is_cut_off(server: Server, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cap is a constant; a smaller one keeps the test quick."""
-    monkeypatch.setattr("rft.inference.transport.MAX_BYTES", 1 << 20)
+    monkeypatch.setattr("rft.inference.endpoint.MAX_BYTES", 1 << 20)
     server.script = [say(b" " * (10 << 20))]
     with pytest.raises(InferenceError, match="longer than"):
         ask(server, task, tries=1)
