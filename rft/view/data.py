@@ -11,7 +11,8 @@ import msgspec
 from reward_models.types import Polarity, Report
 from rft.errors import RecipeError, StoreError, did_you_mean
 from rft.evaluate import read_report
-from rft.evaluate.summary import EvaluationReport
+from rft.evaluate.statistics import Estimate
+from rft.evaluate.summary import CRITERION, EvaluationReport
 from rft.rundir import STAGES, Manifest, Run
 from rft.select.stage import BROKE_DOWN, FunnelRow
 from rft.store import Records
@@ -91,6 +92,28 @@ class RunData:
                 note = f" ({'; '.join(begun)})" if begun else ""
                 lines.append(f"round {number}: {', '.join(owed)} missing{note}")
         return lines
+
+
+def metric(report: EvaluationReport | None, split: str, name: str) -> Estimate | None:
+    """A metric of a split; None where the report has none."""
+    found = report.splits.get(split) if report is not None else None
+    return found.metrics.get(name) if found is not None else None
+
+
+def change_of(run: RunData, name: str) -> Estimate | None:
+    """A criterion's paired difference from the first evaluation to the last, on the first split."""
+    first, last = run.evaluations[0], run.evaluations[-1]
+    found = last.splits.get(run.splits[0])
+    return found.differences.get(first.round, {}).get(CRITERION + name) if found is not None else None
+
+
+def tone(change: Estimate | None, polarity: Polarity) -> str:
+    """`good` or `bad` where the interval leaves no doubt of the direction, else nothing."""
+    if change is None or change.value is None or change.low is None or change.high is None:
+        return ""
+    if change.low <= 0 <= change.high:
+        return ""
+    return "good" if (change.value > 0) == (polarity == "encourage") else "bad"
 
 
 @dataclass(kw_only=True)

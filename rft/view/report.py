@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from reward_models.types import Polarity
 from rft import recipe as recipes
 from rft.evaluate import markdown
 from rft.evaluate.statistics import Estimate
@@ -12,7 +11,7 @@ from rft.rundir import Run
 from rft.store import write_atomic
 from rft.tracking import without_secrets
 from rft.view import data, svg
-from rft.view.data import Round, RunData, Selection
+from rft.view.data import Round, RunData, Selection, change_of, metric, tone
 from rft.view.page import render
 from rft.view.text import count, duration, line, percent, points
 
@@ -95,12 +94,6 @@ def headline(run: RunData) -> tuple[str, str]:
     )
 
 
-def metric(report: EvaluationReport | None, split: str, name: str) -> Estimate | None:
-    """A metric of a split; None where the report has none."""
-    found = report.splits.get(split) if report is not None else None
-    return found.metrics.get(name) if found is not None else None
-
-
 def _sure(estimate: Estimate) -> str:
     return f"95 % interval {percent(estimate.low)} to {percent(estimate.high)}, on {estimate.tasks} tasks."
 
@@ -162,34 +155,18 @@ def _behaviour(run: RunData, name: str) -> dict[str, Any] | None:
     if not found:
         return None
     polarity = run.criteria[name]
-    change = _change(run, name)
+    change = change_of(run, name)
     words = line(name.replace("_", " "), 60)
     low, high = (points(change.low), points(change.high)) if change is not None else ("–", "–")
     return {
         "name": words,
-        "picture": svg.spark(found, style=_tone(change, polarity) or "rest", title=f"{words} over the rounds"),
+        "picture": svg.spark(found, style=tone(change, polarity) or "rest", title=f"{words} over the rounds"),
         "first": percent(found[0].value),
         "last": percent(found[-1].value),
         "change": f"{points(change.value)} points" if change is not None and change.value is not None else "",
         "interval": f"95 % interval {low} to {high}",
-        "tone": _tone(change, polarity),
+        "tone": tone(change, polarity),
     }
-
-
-def _change(run: RunData, name: str) -> Estimate | None:
-    """A criterion's paired difference from the first evaluation to the last, on the first split."""
-    first, last = run.evaluations[0], run.evaluations[-1]
-    found = last.splits.get(run.splits[0])
-    return found.differences.get(first.round, {}).get(CRITERION + name) if found is not None else None
-
-
-def _tone(change: Estimate | None, polarity: Polarity) -> str:
-    """`good` or `bad` where the interval leaves no doubt of the direction, else nothing."""
-    if change is None or change.value is None or change.low is None or change.high is None:
-        return ""
-    if change.low <= 0 <= change.high:
-        return ""
-    return "good" if (change.value > 0) == (polarity == "encourage") else "bad"
 
 
 def _funnels(run: RunData) -> list[dict[str, Any]]:
@@ -270,7 +247,7 @@ def _behaviour_table(run: RunData) -> str:
     rows = []
     for name, polarity in run.criteria.items():
         estimates = [metric(report, run.splits[0], CRITERION + name) for report in run.evaluations]
-        change = _change(run, name)
+        change = change_of(run, name)
         interval = (
             f"{points(change.value)} [{points(change.low)}, {points(change.high)}]" if change is not None else "–"
         )

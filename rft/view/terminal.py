@@ -11,11 +11,11 @@ from rich.text import Text
 
 from reward_models.types import Polarity
 from rft.evaluate.statistics import Estimate
-from rft.evaluate.summary import CRITERION, EvaluationReport
+from rft.evaluate.summary import CRITERION
 from rft.rundir import Run
 from rft.types import Step
 from rft.view import data
-from rft.view.data import Round, RunData, Shown
+from rft.view.data import Round, RunData, Shown, change_of, metric, tone
 from rft.view.text import clean, count, cut, duration, line, percent, points
 
 MAX_OUTPUT = 4000
@@ -115,8 +115,8 @@ def _rounds(run: RunData) -> Table:
             count(round.count("select", "kept")),
             count(round.count("train", "learnt_tokens")),
             _loss(round),
-            *(_rate(_metric(report, split, "resolved")) for split in splits),
-            *([_number(_metric(report, splits[0], "score"))] if splits else []),
+            *(_rate(metric(report, split, "resolved")) for split in splits),
+            *([_number(metric(report, splits[0], "score"))] if splits else []),
             "–" if report is None else Text("yes", style="green") if report.promoted else Text("no", style="red"),
             duration(round.seconds),
         )
@@ -128,13 +128,12 @@ def _behaviours(run: RunData) -> Table:
     columns = [f"round {report.round}" for report in reports]
     table = _table(f"behaviours on {split}", "criterion", *columns, "change in points")
     for name, polarity in run.criteria.items():
-        estimates = [_metric(report, split, CRITERION + name) for report in reports]
-        change = reports[-1].splits[split].differences.get(reports[0].round, {}).get(CRITERION + name)
+        estimates = [metric(report, split, CRITERION + name) for report in reports]
         sign = "+" if polarity == "encourage" else "−"
         table.add_row(
             Text(f"{sign} {line(name, 60)}"),
             *(percent(estimate.value if estimate else None) for estimate in estimates),
-            _change(change, polarity),
+            _change(change_of(run, name), polarity),
         )
     return table
 
@@ -207,11 +206,6 @@ def _verdicts(shown: Shown) -> Table:
     return table
 
 
-def _metric(report: EvaluationReport | None, split: str, name: str) -> Estimate | None:
-    found = report.splits.get(split) if report is not None else None
-    return found.metrics.get(name) if found is not None else None
-
-
 def _rate(estimate: Estimate | None) -> str:
     if estimate is None or estimate.value is None or estimate.low is None or estimate.high is None:
         return "–"
@@ -233,6 +227,4 @@ def _change(estimate: Estimate | None, polarity: Polarity) -> Text:
     if estimate is None or estimate.value is None or estimate.low is None or estimate.high is None:
         return Text("–")
     text = f"{points(estimate.value)} [{points(estimate.low)}, {points(estimate.high)}]"
-    certain = estimate.low > 0 or estimate.high < 0
-    good = (estimate.value > 0) == (polarity == "encourage")
-    return Text(text, style=("green" if good else "red") if certain else "")
+    return Text(text, style={"good": "green", "bad": "red", "": ""}[tone(estimate, polarity)])
