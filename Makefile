@@ -26,8 +26,8 @@ bench: system  ## every performance claim, side by side in one run, and the comp
 	$(BIN)/python -m benchmarks
 	$(BIN)/rft run compare
 
-docs: install  ## the tables in the docs that are made from the code
-	$(BIN)/python -m tests.make_docs
+docs: install  ## recipes/REFERENCE.md, made from the code
+	$(BIN)/python -m rft.view.reference
 
 install: $(INSTALLED)
 

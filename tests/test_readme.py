@@ -8,6 +8,7 @@ import pytest
 
 from rft import cli
 from rft.recipe import load
+from rft.view.reference import render
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "recipes/README.md", "launch/README.md"]
@@ -46,3 +47,7 @@ def test_the_layout_names_what_is_there() -> None:
 def test_the_quickstart_recipe_states_a_number_that_was_seen() -> None:
     load("quickstart")
     assert not re.search(r"[A-Z]+_NUMBERS", (ROOT / "recipes" / "quickstart.yaml").read_text())
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    assert (ROOT / "recipes" / "REFERENCE.md").read_text() == render(), "run `make docs`"
