@@ -9,14 +9,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from rft import loop
 from rft.errors import RecipeError
-from rft.plugins import first_line
 from rft.progress import say
-from rft.recipe import Compare, Recipe, to_config, to_recipe
+from rft.recipe import Compare, Recipe, change, to_config, to_recipe
 from rft.rundir import Run
 
 SHARED = ((0, "evaluate"), (1, "collect"), (1, "score"))
@@ -56,9 +52,9 @@ def arm_recipe(recipe: Recipe, plan: Compare, arm: str, seed: int) -> Recipe:
     }
     for key, value in changes.items():
         try:
-            OmegaConf.update(config, key, value, merge=False)
-        except (OmegaConfBaseException, IndexError) as error:
-            raise RecipeError(f"compare.arms.{arm}.{key}: {first_line(error)}.") from None
+            change(config, key, value)
+        except RecipeError as error:
+            raise RecipeError(f"compare.arms.{arm}.{error}") from None
     return to_recipe(config, f"compare.arms.{arm}")
 
 

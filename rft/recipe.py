@@ -197,11 +197,19 @@ def apply_override(config: DictConfig, override: str) -> None:
         raise RecipeError(f"'{override}': not an override; expected key=value, such as collect.samples=4.")
     try:
         parsed = OmegaConf.from_dotlist([f"value={value}"])["value"]
-        _check_keys(_nest(key, parsed), Recipe, key)
-        OmegaConf.update(config, key, parsed, merge=False)
+    except (OmegaConfBaseException, yaml.YAMLError, TypeError, ValueError) as error:
+        raise RecipeError(f"{key}: '{value}' cannot be set ({first_line(error)}).") from None
+    change(config, key, parsed)
+
+
+def change(config: DictConfig, key: str, value: Any) -> None:
+    """Set one dotted key to a value. Raises RecipeError that begins with the key."""
+    try:
+        _check_keys(_nest(key, value), Recipe, key)
+        OmegaConf.update(config, key, value, merge=False)
     except OmegaConfBaseException as error:
         raise RecipeError(f"{key}: {first_line(error)}.") from None
-    except (yaml.YAMLError, IndexError, TypeError, ValueError) as error:
+    except (IndexError, TypeError, ValueError) as error:
         raise RecipeError(f"{key}: '{value}' cannot be set ({first_line(error)}).") from None
 
 
