@@ -16,11 +16,8 @@ from rft.types import Completion, Message, Task
 
 _SEEN = re.compile(r"^(\d+)[:-](.*)$", re.MULTILINE)
 _PASSED = re.compile(r"^OK \d+ tests?$", re.MULTILINE)
-_PATTERN_SIGNS = re.compile(r"[][.*^$|\\]")
-_TEXT_SIGNS = re.compile(r"[&|\\]")
 _BACKSLASH = re.compile(r"\\")
 _ESCAPED = r"\\\g<0>"
-_TOKEN = re.compile(r"\w+|\s+|[<>=!+\-*/%]+|.")
 _SLIPS = [
     ("<=", "<"),
     (">=", ">"),
@@ -93,35 +90,13 @@ class Edit:
     new: str | None
 
     def command(self, file: str) -> str:
-        """The sed command that makes the edit."""
-        if self.old is None:
-            text = _BACKSLASH.sub(_ESCAPED, self.new or "")
-            script = f"{self.line - 1}a\\{text}"
-        elif self.new is None:
+        """The sed command that makes the edit. A changed line is written whole: what a small model has read often."""
+        if self.new is None:
             script = f"{self.line}d"
         else:
-            old, new = smallest_change(self.old, self.new)
-            script = f"{self.line}s|{_PATTERN_SIGNS.sub(_ESCAPED, old)}|{_TEXT_SIGNS.sub(_ESCAPED, new)}|"
+            text = _BACKSLASH.sub(_ESCAPED, self.new)
+            script = f"{self.line - 1}a\\{text}" if self.old is None else f"{self.line}c\\{text}"
         return f"sed -i {shlex.quote(script)} {file}"
-
-
-def smallest_change(old: str, new: str) -> tuple[str, str]:
-    """The shortest run of whole words that differs, wide enough that it is not empty and stands in `old` only there."""
-    left, right = _TOKEN.findall(old), _TOKEN.findall(new)
-    start = 0
-    while start < min(len(left), len(right)) and left[start] == right[start]:
-        start += 1
-    end = 0
-    while end < min(len(left), len(right)) - start and left[-1 - end] == right[-1 - end]:
-        end += 1
-    while True:
-        text = "".join(left[start : len(left) - end])
-        if text and old.find(text) == len("".join(left[:start])):
-            return text, "".join(right[start : len(right) - end])
-        if end and (not start or left[start - 1].isspace()):
-            end -= 1
-        else:
-            start -= 1
 
 
 class Demonstration:
