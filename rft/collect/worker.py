@@ -78,6 +78,10 @@ class Worker:
             **attempt.fields(),
         )
 
+    def close(self) -> None:
+        """Give back what the engine holds."""
+        self.inference.close()
+
     def _attempt(self, owed: Owed, facts: "_Facts") -> None:
         task = owed.task
         clock = _Clock(facts.phases)

@@ -1,1 +1,16 @@
 """How many things run at once: one by one, in threads of this process, or in Ray actors."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def at_work(worker: Any) -> Iterator[Any]:
+    """A worker that is closed when its work is done, if it can be: an engine holds a model."""
+    try:
+        yield worker
+    finally:
+        close = getattr(worker, "close", None)
+        if close is not None:
+            close()

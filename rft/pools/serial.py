@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from rft.pools import at_work
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -19,6 +21,6 @@ class Serial:
         lost: Callable[[Item, str], Result],
     ) -> Iterator[Result]:
         """One result an item, in order."""
-        worker = make_worker()
-        for item in items:
-            yield worker(item)
+        with at_work(make_worker()) as worker:
+            for item in items:
+                yield worker(item)

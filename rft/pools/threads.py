@@ -5,6 +5,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
+from rft.pools import at_work
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -27,9 +29,11 @@ class Threads:
         lost: Callable[[Item, str], Result],
     ) -> Iterator[Result]:
         """One result an item, in the order they finish; no more than `concurrency` items are taken ahead."""
-        worker = make_worker()
         running: set[Future[Result]] = set()
-        with ThreadPoolExecutor(self.concurrency, thread_name_prefix="attempt") as executor:
+        with (
+            at_work(make_worker()) as worker,
+            ThreadPoolExecutor(self.concurrency, thread_name_prefix="attempt") as executor,
+        ):
             for item in items:
                 running.add(executor.submit(worker, item))
                 if len(running) >= self.concurrency:

@@ -92,3 +92,22 @@ def test_ray_owes_a_dead_actors_items_again_and_no_others(tmp_path: Path) -> Non
 
     with pytest.raises(StageError, match="a worker could not start: ValueError: no such model"):
         list(pool.run(cannot, range(3), lost))
+
+
+class Closes:
+    def __init__(self, calls: list[object]) -> None:
+        self.calls = calls
+
+    def __call__(self, item: int) -> int:
+        self.calls.append(item)
+        return item
+
+    def close(self) -> None:
+        self.calls.append("closed")
+
+
+@pytest.mark.parametrize("pool", [Serial(), Threads(concurrency=2)], ids=["serial", "threads"])
+def test_a_worker_is_closed_after_its_last_item(pool: Pool) -> None:
+    calls: list[object] = []
+    assert sorted(pool.run(lambda: Closes(calls), range(3), lost)) == [0, 1, 2]
+    assert calls[-1] == "closed" and calls.count("closed") == 1
