@@ -126,7 +126,8 @@ class Pool(Protocol):
         """Yield one result an item, in the order they finish.
 
         `make_worker` is picklable and is called once in each worker process; the worker it returns is called by
-        many threads, and closed at the end if it has a `close`. `lost(item, why)` makes the result of an item whose worker died every time it was tried.
+        many threads, and closed at the end if it has a `close`. `lost(item, why)` makes the result of an item whose
+        worker died every time it was tried.
         """
 
 
