@@ -1,5 +1,6 @@
 """The same command finishes after `kill -9` in every stage: no record twice, none missing, the same decisions."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -80,11 +81,12 @@ def lines(path: Path) -> int:
 
 
 def children(process: "subprocess.Popen[bytes]", word: str) -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if word in child.name() or any(word in part for part in child.cmdline())
-    ]
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if word in child.name() or any(word in part for part in child.cmdline()):
+                found.append(child)
+    return found
 
 
 def facts(run: Run) -> dict[str, object]:
