@@ -14,7 +14,7 @@ from rft.errors import RecipeError
 from rft.plugins import build, import_from_here
 from rft.progress import say
 from rft.recipe import Recipe, to_config
-from rft.rundir import STAGES, Manifest, Run
+from rft.rundir import Manifest, Run
 from rft.store import Records
 from rft.tracking import Tracker
 from rft.types import Trajectory
@@ -26,7 +26,7 @@ def run(recipe: Recipe, *, redo: bool = False) -> Run:
     with run.driving():
         tracker = start_tracking(recipe, run)
         try:
-            for round, stage in plan(recipe):
+            for round, stage in run.plan():
                 run_stage(recipe, run, round, stage, tracker, redo=redo)
             report(run, tracker)
         finally:
@@ -34,18 +34,11 @@ def run(recipe: Recipe, *, redo: bool = False) -> Run:
     return run
 
 
-def plan(recipe: Recipe) -> list[tuple[int, str]]:
-    """Every (round, stage) in order."""
-    run = Run(recipe)
-    every = [(0, "evaluate"), *((round, stage) for round in range(1, recipe.rounds + 1) for stage in STAGES)]
-    return [(round, stage) for round, stage in every if stage != "evaluate" or run.is_evaluated(round)]
-
-
 def one_stage(recipe: Recipe, round: int, stage: str, *, redo: bool = False) -> Run:
     """One stage of one round, by itself. Raises RecipeError where the round has no such stage."""
-    if (round, stage) not in plan(recipe):
-        raise RecipeError(f"{stage}: round {round} has no such stage; expected --round 1 to {recipe.rounds}.")
     run = Run(recipe)
+    if (round, stage) not in run.plan():
+        raise RecipeError(f"{stage}: round {round} has no such stage; expected --round 1 to {recipe.rounds}.")
     with run.driving():
         tracker = start_tracking(recipe, run)
         try:
@@ -146,7 +139,7 @@ def check(recipe: Recipe) -> list[tuple[str, str]]:
         count = len(draw_tasks(environment, split, recipe.evaluate.tasks, seed=recipe.seed))
         held_out += count * recipe.evaluate.samples
         rows.append((f"evaluate {split}", f"{count} tasks x {recipe.evaluate.samples} samples"))
-    evaluations = sum(stage == "evaluate" for _, stage in plan(recipe))
+    evaluations = sum(stage == "evaluate" for _, stage in Run(recipe).plan())
     total = recipe.rounds * tasks * recipe.collect.samples + evaluations * held_out
     rows.append(("attempts in all", f"{total} over {recipe.rounds} rounds and {evaluations} evaluations"))
     return rows

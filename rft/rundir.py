@@ -207,6 +207,11 @@ class Run:
             return bool(manifest.counts.get("promoted"))
         return not self.is_evaluated(round) and self.stage(round, "train").manifest() is not None
 
+    def plan(self) -> list[tuple[int, str]]:
+        """Every (round, stage) that the recipe asks for, in order."""
+        every = [(0, "evaluate"), *((n, stage) for n in range(1, self.recipe.rounds + 1) for stage in STAGES)]
+        return [(n, stage) for n, stage in every if stage != "evaluate" or self.is_evaluated(n)]
+
     def is_evaluated(self, round: int) -> bool:
         """Whether the recipe evaluates that round. A policy that is still to be made is not evaluated as round 0."""
         wanted = self.recipe.evaluate

@@ -94,7 +94,7 @@ def headline(comparison: Comparison) -> str:
 
 
 def _work(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    header = ["arm", "seeds", "rounds", "attempts", "kept", "examples", "learnt tokens"]
+    header = ["arm", "seeds", "rounds", "attempts", "kept", "rows trained", "learnt tokens"]
     rows = [
         [arm.name, str(len(arm.seeds)), str(arm.rounds)]
         + [count(number) if arm.rounds else "–" for number in (arm.attempts, arm.kept, arm.examples, arm.learnt_tokens)]

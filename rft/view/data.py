@@ -133,10 +133,9 @@ class Shown:
 
 def gather(run: Run) -> RunData:
     """Everything that is finished, and what is not."""
-    evaluates = bool(run.recipe.evaluate.splits)
-    stages = STAGES if evaluates else STAGES[:-1]
-    planned: dict[int, tuple[str, ...]] = {0: ("evaluate",)} if evaluates else {}
-    planned |= dict.fromkeys(range(1, run.recipe.rounds + 1), stages)
+    planned: dict[int, tuple[str, ...]] = {}
+    for number, stage in run.plan():
+        planned[number] = (*planned.get(number, ()), stage)
     return RunData(name=run.recipe.name, planned=planned, rounds=[_round(run, number) for number in run.rounds()])
 
 
