@@ -62,6 +62,11 @@ class RunData:
         return [round.evaluation for round in self.rounds if round.evaluation is not None]
 
     @property
+    def result(self) -> EvaluationReport | None:
+        """Of the policy that the run has come to: the newest that was promoted."""
+        return next((report for report in reversed(self.evaluations) if report.promoted), None)
+
+    @property
     def criteria(self) -> dict[str, Polarity]:
         """The rubric's criteria, as the newest evaluation names them."""
         return self.evaluations[-1].criteria if self.evaluations else {}

@@ -73,15 +73,22 @@ def as_html(run: Run, gathered: RunData, selection: Selection | None) -> str:
 def headline(run: RunData) -> tuple[str, str]:
     """What a reader wants to know first, in one sentence, and how sure it is, in another."""
     reports = run.evaluations
-    if not reports or not run.splits:
+    last = run.result
+    if last is None or not run.splits:
         return f"{run.name}: nothing has been evaluated yet", ""
-    split, last = run.splits[0], reports[-1]
+    split = run.splits[0]
     now = metric(last, split, "resolved")
     if now is None or now.value is None:
         return f"{run.name}: no held-out attempt could be measured", ""
     change = last.splits[split].differences.get(reports[0].round, {}).get("resolved")
     before = metric(reports[0], split, "resolved")
-    if len(reports) == 1 or change is None or change.value is None or before is None or before.value is None:
+    if (
+        last.round == reports[0].round
+        or change is None
+        or change.value is None
+        or before is None
+        or before.value is None
+    ):
         return f"The starting policy resolves {percent(now.value)} of held-out attempts", _sure(now)
     verb = "rose" if change.value > 0 else "fell" if change.value < 0 else "stayed"
     sentence = f"Held-out tasks resolved {verb} from {percent(before.value)} to {percent(now.value)}"
@@ -99,7 +106,7 @@ def _sure(estimate: Estimate) -> str:
 
 
 def _tiles(run: RunData) -> list[dict[str, str]]:
-    last = run.evaluations[-1] if run.evaluations else None
+    last = run.result
     tiles = []
     for split in run.splits[:2]:
         estimate = metric(last, split, "resolved")
