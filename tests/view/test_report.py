@@ -6,10 +6,12 @@ import shutil
 from pathlib import Path
 
 import fabricated
+import msgspec
 
 from rft.rundir import Run
 from rft.view import data, report
 from rft.view.page import render
+from rft.view.text import percent
 
 HOSTILE_ID = "spans-000/02/02"
 
@@ -152,3 +154,20 @@ def test_tables_for_trackers_hold_every_estimate_and_rule(finished: Run) -> None
     criteria = data.gather(finished).criteria
     assert len(rows) == 3 * 2 * (3 + len(criteria))
     assert all(len(row) == len(columns) for row in rows)
+
+
+def test_the_headline_speaks_of_the_newest_promoted_policy(finished: Run) -> None:
+    gathered = data.gather(finished)
+    rounds = [round for round in gathered.rounds if round.evaluation is not None]
+    last = rounds[-1]
+    assert last.evaluation is not None and last.number > 1
+    last.evaluation = msgspec.structs.replace(last.evaluation, promoted=False)
+    earlier = gathered.result
+    assert earlier is not None and earlier.round < last.number
+    title, _ = report.headline(gathered)
+    now = data.metric(earlier, gathered.splits[0], "resolved")
+    assert now is not None and percent(now.value) in title
+    for round in rounds:
+        assert round.evaluation is not None
+        round.evaluation = msgspec.structs.replace(round.evaluation, promoted=round.number == 0)
+    assert report.headline(gathered)[0].startswith("The starting policy resolves")
