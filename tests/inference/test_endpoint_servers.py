@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -48,7 +48,8 @@ def served(command: list[str], ready: str, seconds: float, log: Path, **environm
             time.sleep(0.2)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
-        os.killpg(process.pid, 15)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, 15)
         process.wait(20)
 
 
