@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from reward_models.types import Report
-from rft.types import Completion, Execution, Failure, Message, Outcome, Step, StopReason, Task, TokenRow, Trajectory
+from rft.types import Completion, Execution, Failure, Message, Outcome, Step, StopReason, Task, TokenRow
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -129,14 +128,6 @@ class Pool(Protocol):
         many threads, and closed at the end if it has a `close`. `lost(item, why)` makes the result of an item whose
         worker died every time it was tried.
         """
-
-
-class Candidate(Protocol):
-    """A trajectory as selection sees it."""
-
-    trajectory: Trajectory
-    report: Report | None
-    learnt_tokens: int
 
 
 @runtime_checkable

@@ -65,13 +65,8 @@ class Worker:
                 self._attempt(owed, attempt)
         except _Recorded:
             pass
-        return Trajectory(
-            id=owed.id,
-            task_id=owed.task.id,
-            split=owed.task.split,
-            round=owed.round,
-            sample=owed.sample,
-            seed=owed.seed,
+        return _record(
+            owed,
             policy=self.label,
             protected=list(self.environment.protected),
             seconds=round(time.monotonic() - began, 4),
@@ -105,6 +100,15 @@ class Worker:
 
 def lost(owed: Owed, why: str) -> Trajectory:
     """The record of an attempt whose worker died every time."""
+    return _record(
+        owed,
+        prompt=[],
+        stop=StopReason.ERROR,
+        failure=Failure(where="worker", message=why),
+    )
+
+
+def _record(owed: Owed, **facts: Any) -> Trajectory:
     return Trajectory(
         id=owed.id,
         task_id=owed.task.id,
@@ -112,9 +116,7 @@ def lost(owed: Owed, why: str) -> Trajectory:
         round=owed.round,
         sample=owed.sample,
         seed=owed.seed,
-        prompt=[],
-        stop=StopReason.ERROR,
-        failure=Failure(where="worker", message=why),
+        **facts,
     )
 
 
