@@ -6,6 +6,19 @@ import msgspec
 
 Polarity = Literal["encourage", "discourage"]
 View = Literal["patch", "segment", "trajectory", "prefix"]
+Kind = Literal["binary", "ordered", "class", "text"]
+Cause = Literal["", "judge", "unreadable", "citation", "tie", "outage", "budget", "rule"]
+"""Why a verdict is unknown: the judge said so, its reply or its citation could not be used, its votes were tied, it
+could not be asked, its budget was spent, or the rule could not tell."""
+
+
+class Example(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A worked answer that the judge is shown with a question."""
+
+    given: str
+    """The piece of a transcript that is judged."""
+    answer: str
+    reason: str = ""
 
 
 class Criterion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -13,7 +26,13 @@ class Criterion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     id: str
     question: str = ""
-    """What a judge is asked; answered yes or no."""
+    """What a judge is asked."""
+    kind: Kind = "binary"
+    """How it is answered: yes or no, one of `answers` in order, one of `answers` as a class, or in words."""
+    answers: list[str] = []
+    """Of an `ordered` question from worst to best, of a `class` question in any order."""
+    met: list[str] = []
+    """The classes that count as the behaviour being there; a class question without any has no weight."""
     rule: str = ""
     """A short name of `reward_models.rules`, or `package.module:function`."""
     options: dict[str, Any] = {}
@@ -22,6 +41,15 @@ class Criterion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     weight: float = 1.0
     required: bool = False
     """Not met, the score is 0; unknown, the score is unknown."""
+    view: View | None = None
+    """What its judge may see, where that is not what the rubric says."""
+    group: str = ""
+    """A heading under which reports and judges take it together with others."""
+    requires_followup: bool = False
+    """Asked only where a user wrote again after the agent had finished."""
+    examples: list[Example] = []
+    floor: float | None = None
+    """The agreement with people (Cohen's kappa) under which it is named by `rft rubric calibrate`."""
     reason: str = ""
     """Why the criterion is there, for people."""
 
@@ -68,6 +96,8 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
     """Path patterns that the agent should leave alone."""
     tampered: list[str] = []
     """Protected files that the final state changed."""
+    followup: str = ""
+    """What the user wrote after the agent had finished."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,8 +120,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     steps: list[int] = []
     """Steps cited as evidence."""
     evidence: str = ""
+    label: str = ""
+    """The answer in words, where the question is not answered by yes or no."""
     why: str = ""
-    """The judge's reason, or the cause of an unknown."""
+    """The judge's reason, or what made it unknown."""
+    cause: Cause = ""
+    """What kind of unknown it is; empty for an answer."""
     votes: list[float | None] = []
     """Each single answer where several were taken."""
 
@@ -111,5 +145,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """In [0, 1]; None when unknown."""
     failure: str = ""
     """Why there is no score, when the judge or a rule broke."""
+    cut: int = 0
+    """Characters of the transcript that its judge was not shown."""
+    calls: int = 0
+    """Requests to the judge."""
+    cached: int = 0
+    """Verdicts that were known from before and cost nothing."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    money: float = 0.0
+    """What the calls cost, in the currency of the judge's price."""
