@@ -76,6 +76,7 @@ def arms(*, all_of_them: bool) -> list[Arm]:
             (f"packed to {n}", {**packed, "max_length": n, "gradient_accumulation_steps": 2048 // n}, True)
             for n in (512, 2048)
         ),
+        ("bfloat16", {"bf16": True}, True),
         ("float32", {"bf16": False}, True),
     ]
     return chosen + tried

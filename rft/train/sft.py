@@ -4,7 +4,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,17 @@ def _machine_defaults(spec: Spec) -> dict[str, Any]:
         return {} if batch_is_given else {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8}
     # Without variable-length kernels, attention over packed rows costs the square of what is packed: rows of like
     # length side by side waste less.
-    return {"use_cpu": True, "bf16": True, "gradient_checkpointing": False, "dataloader_pin_memory": False}
+    return {
+        "use_cpu": True,
+        "bf16": computes_bfloat16(torch.cpu.get_capabilities()),
+        "gradient_checkpointing": False,
+        "dataloader_pin_memory": False,
+    }
+
+
+def computes_bfloat16(capabilities: Mapping[str, Any]) -> bool:
+    """Whether a processor multiplies bfloat16 itself; where it is emulated it is several times slower than float32."""
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def build_trainer(spec: Spec, options: dict[str, Any], rows: Sequence[Row]) -> Trainer:

@@ -164,3 +164,19 @@ def test_a_loss_that_is_no_number_ends_the_training(spec: Spec) -> None:
         next(trainer.model.parameters()).fill_(float("nan"))
     with pytest.raises(StageError, match="the loss is nan at step 1"):
         trainer.train()
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx2": True, "avx512_bf16": False}, False),
+        ({"avx2": True, "avx512_bf16": True}, True),
+        ({"amx_bf16": True}, True),
+        ({"architecture": "aarch64", "bf16": True}, True),
+        ({}, False),
+    ],
+)
+def test_bfloat16_is_used_only_where_the_processor_has_it(capabilities: dict[str, bool], expected: bool) -> None:
+    from rft.train.sft import computes_bfloat16
+
+    assert computes_bfloat16(capabilities) is expected
