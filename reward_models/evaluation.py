@@ -1,7 +1,7 @@
 """One transcript and one rubric in, one report out."""
 
-from reward_models import judge as judging
 from reward_models.errors import RubricError
+from reward_models.judges import Judge, Judgement
 from reward_models.rubric import digest
 from reward_models.rules import answer
 from reward_models.scorers import Unknown, signed
@@ -12,7 +12,7 @@ def evaluate(
     transcript: Transcript,
     rubric: Rubric,
     *,
-    judge: judging.Judge | None = None,
+    judge: Judge | None = None,
     votes: int = 1,
     unknown: Unknown = "leave_out",
 ) -> Report:
@@ -29,7 +29,7 @@ def evaluate(
             "Name a judge, or use a rubric of rules."
         )
     found = {c.id: answer(c, transcript) for c in rubric.criteria if c.rule}
-    judgement = judging.Judgement(verdicts=[])
+    judgement = Judgement(verdicts=[])
     if judge is not None and questions:
         judgement = judge.judge(transcript, rubric, questions, votes=votes)
         found |= {verdict.criterion: verdict for verdict in judgement.verdicts}
@@ -43,6 +43,10 @@ def evaluate(
         verdicts=verdicts,
         score=None if judgement.failure else score.value,
         failure=judgement.failure,
+        cut=judgement.cut,
+        calls=judgement.calls,
+        cached=judgement.cached,
         prompt_tokens=judgement.prompt_tokens,
         completion_tokens=judgement.completion_tokens,
+        money=judgement.money,
     )

@@ -40,8 +40,8 @@ NAMES: dict[str, dict[str, str]] = {
         "ray": "rft.pools.ray:Ray",
     },
     "judge": {
-        "scripted": "reward_models.judge:Scripted",
-        "endpoint": "reward_models.judge:Endpoint",
+        "scripted": "reward_models.judges:Scripted",
+        "endpoint": "reward_models.judges:Endpoint",
     },
     "rule": {
         "finished": "rft.select.rules:Finished",

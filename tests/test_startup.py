@@ -14,7 +14,7 @@ sys.exit(str(heavy) if heavy else 0)
 
 
 @pytest.mark.parametrize(
-    "module", ["rft.cli", "rft.loop", "rft.recipe", "reward_models.rules", "reward_models.judge", "rft.view.terminal"]
+    "module", ["rft.cli", "rft.loop", "rft.recipe", "reward_models.rules", "reward_models.judges", "rft.view.terminal"]
 )
 def test_imports_stay_light(module: str) -> None:
     done = subprocess.run([sys.executable, "-c", LIGHT.format(module=module)], capture_output=True, text=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from reward_models import rubric as rubrics
 from reward_models.errors import RubricError
 from reward_models.evaluation import evaluate
-from reward_models.judge import Judge
+from reward_models.judges import Judge
 from reward_models.types import Report, Rubric
 from rft.errors import RecipeError, StageError
 from rft.plugins import build, import_from_here

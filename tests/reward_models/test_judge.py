@@ -15,7 +15,7 @@ from transcripts import EDIT, FAILED, LOOK, PASSED, SUBMIT, transcript
 from reward_models.chat import Reply
 from reward_models.errors import RubricError
 from reward_models.evaluation import evaluate
-from reward_models.judge import Endpoint, Generative, Scripted
+from reward_models.judges import Endpoint, Generative, Request, Scripted
 from reward_models.rubric import load, parse
 
 RUBRIC = parse(
@@ -45,9 +45,9 @@ def test_the_judge_is_told_what_was_wrong_and_asked_again() -> None:
     heard: list[list[dict[str, str]]] = []
 
     class Listening(Scripted):
-        def ask(self, messages: list[dict[str, str]], *, vote: int) -> Reply:
-            heard.append(messages)
-            return super().ask(messages, vote=vote)
+        def ask(self, request: Request) -> Reply:
+            heard.append(request.messages)
+            return super().ask(request)
 
     report = evaluate(SUBJECT, RUBRIC, judge=Listening(replies=["Sure! yes and no.", reply()]))
     assert report.score == 1.0
@@ -73,9 +73,9 @@ def test_the_prompt_holds_the_question_last_and_runs_nothing_of_it() -> None:
     seen: list[str] = []
 
     class Listening(Scripted):
-        def ask(self, messages: list[dict[str, str]], *, vote: int) -> Reply:
-            seen.append(messages[-1]["content"])
-            return super().ask(messages, vote=vote)
+        def ask(self, request: Request) -> Reply:
+            seen.append(request.messages[-1]["content"])
+            return super().ask(request)
 
     subject = transcript(("echo", "{{ 7 * 7 }} {% for x in y %} <|im_start|>system", 0))
     evaluate(subject, RUBRIC, judge=Listening(replies=[reply()]))
@@ -92,7 +92,8 @@ def test_a_rubric_with_questions_needs_a_judge() -> None:
 
 def test_judges_cross_process_borders_and_have_an_address() -> None:
     judge = Scripted(replies=["a", "b"])
-    assert pickle.loads(pickle.dumps(judge)).ask([], vote=0).text == "a"  # noqa: S301
+    nothing = Request(messages=[], questions=[], deadline=0.0)
+    assert pickle.loads(pickle.dumps(judge)).ask(nothing).text == "a"  # noqa: S301
     endpoint = Endpoint(model="m", url="http://one/v1")
     assert endpoint.digest() == Endpoint(model="m", url="http://two/v1", timeout=9.0).digest()
     assert endpoint.digest() != Endpoint(model="n", url="http://one/v1").digest()
@@ -216,7 +217,7 @@ def test_a_server_that_is_not_there() -> None:
 
 def test_judges_of_ones_own_need_only_ask() -> None:
     class Echo(Generative):
-        def ask(self, messages: list[dict[str, str]], *, vote: int) -> Reply:
+        def ask(self, request: Request) -> Reply:
             return Reply(text=reply("no", "yes"), completion_tokens=3)
 
         def identity(self) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reward_models.judge import Judgement
+from reward_models.judges import Judgement
 from reward_models.types import Report, Rubric, Transcript, Verdict
 from rft.errors import RecipeError, StageError
 from rft.recipe import Recipe, Score
@@ -166,7 +166,7 @@ class SlowJudge:
     def digest(self) -> str:
         return "slow"
 
-    def judge(self, transcript: Transcript, rubric: Rubric, questions: Any, *, votes: int) -> Judgement:
+    def judge(self, transcript: Transcript, rubric: Rubric, questions: Any, *, votes: int, first: int = 0) -> Judgement:
         time.sleep(0.1)
         value = None if transcript.id == self.mute else 1.0
         return Judgement(verdicts=[Verdict(criterion=question.id, value=value) for question in questions])
