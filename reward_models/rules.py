@@ -115,7 +115,8 @@ def answer(criterion: Criterion, transcript: Transcript) -> Verdict:
         finding = as_finding(bound.function(transcript, **bound.options))
     except Exception as error:  # a broken rule is a recorded unknown, and one line tells what broke
         problem = str(error).split("\n")[0][:500]
-        return Verdict(criterion=criterion.id, value=None, why=f"the rule broke: {type(error).__name__}: {problem}")
+        why = f"the rule broke: {type(error).__name__}: {problem}"
+        return Verdict(criterion=criterion.id, value=None, why=why, cause="rule")
     known = {step.index for step in transcript.steps}
     return Verdict(
         criterion=criterion.id,
@@ -123,6 +124,7 @@ def answer(criterion: Criterion, transcript: Transcript) -> Verdict:
         steps=sorted(set(finding.steps) & known)[:50],
         evidence=finding.evidence[:500],
         why=finding.why,
+        cause="rule" if finding.value is None else "",
     )
 
 

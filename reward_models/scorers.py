@@ -31,11 +31,14 @@ def signed(rubric: Rubric, verdicts: Sequence[Verdict], *, unknown: Unknown = "l
 
     A required criterion that is not met (goodness under 0.5) makes the score 0; one that is unknown makes it unknown.
     Of other unknown criteria, `leave_out` drops the weight, `no_score` leaves the trajectory without a score.
+    A criterion without weight that is not required is only watched, and changes nothing.
     """
     found = {verdict.criterion: verdict for verdict in verdicts}
     total = weights = 0.0
     failed = unsure = ""
     for criterion in rubric.criteria:
+        if not criterion.weight and not criterion.required:
+            continue
         verdict = found.get(criterion.id)
         if verdict is None or verdict.value is None:
             if criterion.required or unknown == "no_score":

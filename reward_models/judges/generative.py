@@ -60,9 +60,9 @@ class Generative:
                 ballots.append(self._ballot(rubric, questions, shown, vote, end, judgement))
             except JudgeDown as error:
                 judgement.failure = str(error)
-                judgement.verdicts = verdicts.unknown(questions, f"the judge could not be asked: {error}")
+                judgement.verdicts = verdicts.unknown(questions, f"the judge could not be asked: {error}", "outage")
                 return judgement
-        judgement.verdicts = verdicts.majority(ballots)
+        judgement.verdicts = verdicts.majority(questions, ballots)
         return judgement
 
     def _ballot(
@@ -83,11 +83,11 @@ class Generative:
             judgement.prompt_tokens += reply.prompt_tokens
             judgement.completion_tokens += reply.completion_tokens
             try:
-                return verdicts.parse(reply.text, questions, steps=shown.steps)
+                return verdicts.parse(reply.text, questions, shown)
             except verdicts.UnreadableReply as error:
                 problem = str(error)
             messages = prompts.messages_again(messages, reply.text, problem, questions)
-        return verdicts.unknown(questions, f"the judge's reply could not be read: {problem}")
+        return verdicts.unknown(questions, f"the judge's reply could not be read: {problem}", "unreadable")
 
     def __getstate__(self) -> dict[str, Any]:
         return dict(self.__dict__)

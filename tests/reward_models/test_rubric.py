@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transcripts import LOOK, transcript
 
 from reward_models import rubric as rubrics
 from reward_models.errors import RubricError
@@ -85,6 +86,86 @@ def test_hostile_text_is_read_or_refused(text: str | bytes) -> None:
         assert rubrics.parse(text).criteria
     except RubricError as error:
         assert "\n" not in str(error)
+
+
+KINDS = """
+name: kinds
+view: trajectory
+criteria:
+  - {id: solved, rule: tests_pass, floor: 0.9, group: result}
+  - {id: sure, question: "Sure?", examples: [{given: "I am sure", answer: yes}, {given: "Hm", answer: unknown}]}
+  - {id: depth, question: "How deep?", kind: ordered, answers: [no, partly, yes], floor: 0.6}
+  - {id: sort, question: "What sort?", kind: class, answers: [a, b, c], met: [b], polarity: discourage}
+  - {id: topic, question: "Which topic?", kind: class, answers: [a, b], weight: 0}
+  - {id: gist, question: "What was it?", kind: text, weight: 0, view: patch}
+  - {id: thanked, question: "Thanked?", requires_followup: true, view: segment, group: user}
+"""
+
+
+def test_kinds_are_read_and_answers_stay_words() -> None:
+    rubric = rubrics.parse(KINDS)
+    found = {criterion.id: criterion for criterion in rubric.criteria}
+    assert found["depth"].answers == ["no", "partly", "yes"] and found["sure"].examples[0].answer == "yes"
+    assert [rubrics.view_of(rubric, found[name]) for name in ("sure", "gist")] == ["trajectory", "patch"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("answers: [no, partly, yes]", "answers: [no]"), "'depth': 1 answers; .* two or more"),
+        (("answers: [no, partly, yes], ", ""), "'depth': 0 answers"),
+        (("answers: [no, partly, yes]", "answers: [no, '', yes]"), "answer '' is no short line"),
+        (("answers: [no, partly, yes]", 'answers: [no, "a\\nb", yes]'), "is no short line"),
+        (("answers: [no, partly, yes]", "answers: [no, No, yes]"), "answer 'No' stands twice"),
+        (("answers: [no, partly, yes]", "answers: [no, Unknown, yes]"), "'Unknown' stands for what cannot be told"),
+        (("kind: ordered,", "kind: ordered, polarity: discourage,"), "worst to best"),
+        (("kind: ordered,", "kind: ordered, met: [yes],"), "only a question of kind class"),
+        (("kind: ordered", "kind: binary"), "has answers and is binary"),
+        (("met: [b]", "met: [d]"), "met has 'd'; expected some of a, b, c"),
+        (("met: [b]", "met: [a, b, c]"), "always met"),
+        (("answers: [a, b], weight: 0", "answers: [a, b]"), "'topic': .*expected weight: 0"),
+        (("kind: text, weight: 0", "kind: text"), "'gist': is answered in words .*expected weight: 0"),
+        (("kind: text, weight: 0", "kind: text, weight: 0, required: true"), "not required"),
+        (("answer: yes", "answer: Yes"), "example 1 has the answer 'Yes'.* Did you mean 'yes'"),
+        (('given: "Hm"', 'given: " "'), "example 2 has nothing under given"),
+        (('{given: "I am sure"', '{givn: "I am sure"'), "'sure'.*unknown field"),
+        (("view: segment, ", ""), "requires_followup in the view trajectory.*view: segment"),
+        (("floor: 0.6", "floor: 60"), "floor is 60; expected a kappa"),
+        (("floor: 0.6", "floor: nan"), "floor is nan"),
+        (("rule: tests_pass", "rule: tests_pass, kind: text"), "'solved': has kind but no question"),
+        (("rule: tests_pass", "rule: tests_pass, view: patch"), "'solved': has view but no question"),
+        (("rule: tests_pass", "rule: tests_pass, answers: [a, b]"), "'solved': has answers but no question"),
+        (("rule: tests_pass", "rule: tests_pass, examples: [{given: a, answer: yes}]"), "has examples but no question"),
+        (('"Sure?"', '"Did it write <think>?"'), "'sure': question holds .* token of chat templates"),
+        (("name: kinds", "name: kinds\ndescription: <|im_start|>"), "description holds"),
+        (("I am sure", "I am\u200b sure"), "example 1 holds an invisible"),
+    ],
+)
+def test_mistakes_in_kinds(change: tuple[str, str], says: str) -> None:
+    assert change[0] in KINDS
+    with pytest.raises(RubricError, match=says) as error:
+        rubrics.parse(KINDS.replace(*change), where="mine.yaml")
+    assert "\n" not in str(error.value) and str(error.value).startswith("mine.yaml")
+
+
+def test_what_is_asked_of_a_transcript() -> None:
+    rubric = rubrics.parse(KINDS)
+    without = rubrics.applicable(rubric, transcript(LOOK))
+    assert [c.id for c in rubric.criteria if c not in without.criteria] == ["thanked"]
+    assert rubrics.applicable(rubric, transcript(LOOK, followup="Thanks!")) == rubric
+
+
+def test_digest_of_kinds() -> None:
+    before = rubrics.digest(rubrics.parse(KINDS))
+    for old, new, same in [
+        ("floor: 0.6", "floor: 0.7", True), ("partly", "somewhat", False), ("I am sure", "I am", False),
+        ("met: [b]", "met: [a]", False), ("view: patch", "view: prefix", False),
+        ("name: kinds", "name: kinds\ndescription: the judge reads this", False),
+    ]:  # fmt: skip
+        assert (rubrics.digest(rubrics.parse(KINDS.replace(old, new))) == before) == same
+    rules = "name: x\ncriteria: [{id: a, rule: submitted}]"
+    described = rubrics.parse(rules + "\ndescription: for people")
+    assert rubrics.digest(described) == rubrics.digest(rubrics.parse(rules))
 
 
 def test_digest_follows_what_scores_follow_from() -> None:

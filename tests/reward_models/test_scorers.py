@@ -71,3 +71,10 @@ def test_a_missing_verdict_is_unknown() -> None:
     assert signed(rubric, verdicts[:1], unknown="no_score").value is None
     assert signed(rubric, verdicts[:1]).value == 1.0
     assert signed(rubric, []).value is None
+
+
+def test_what_has_no_weight_is_only_watched() -> None:
+    rubric, verdicts = make([("encourage", 1, 1.0), ("discourage", 0, None)])
+    assert signed(rubric, verdicts, unknown="no_score").value == 1.0
+    required, verdicts = make([("encourage", 1, 1.0), ("discourage", 0, 1.0)], required=1)
+    assert signed(required, verdicts).value == 0.0
