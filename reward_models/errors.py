@@ -8,6 +8,14 @@ class RubricError(ValueError):
     """A rubric, one of its rules, or a judge's set-up is wrong."""
 
 
+class TranscriptError(ValueError):
+    """What was given as an attempt cannot be read as one."""
+
+
+class NoScore(Exception):
+    """A score is unknown where only a number will do, and nobody said which."""
+
+
 class JudgeDown(Exception):
     """A judge could not be asked. It is recorded with its cause and is never a number."""
 

@@ -1,6 +1,7 @@
 """Verdicts become one number."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
 from reward_models.types import Criterion, Rubric, Verdict
@@ -21,7 +22,27 @@ def goodness(criterion: Criterion, value: float) -> float:
     return value if criterion.polarity == "encourage" else 1.0 - value
 
 
-def signed(rubric: Rubric, verdicts: Sequence[Verdict], *, unknown: Unknown = "leave_out") -> Score:
+def dropout(rubric: Rubric, share: float, key: str) -> list[str]:
+    """The criteria that the score is made without, so that no single one can be farmed: `share` of them, by `key`.
+
+    The same key gives the same criteria: attempts that are held against each other want the same one, and another
+    one the next time. Required criteria and those without weight are never left out; of the others at least one is
+    (if `share` is above 0) and at least one stays. A larger share leaves out the same ones and more.
+    Rubric dropout is from arXiv 2608.11669, which saw a policy's score rise with the judge it was trained on and fall
+    with one that it was not; drawing by a hash, and once for each group, is our own. Raises ValueError.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"dropout is {share}; expected 0 or more and less than 1")
+    candidates = [criterion.id for criterion in rubric.criteria if criterion.weight > 0 and not criterion.required]
+    count = min(max(1, round(share * len(candidates))), len(candidates) - 1) if share else 0
+    drawn = sorted(candidates, key=lambda name: hashlib.sha256(f"{key}/{name}".encode("utf-8", "replace")).digest())
+    gone = set(drawn[: max(0, count)])
+    return [name for name in candidates if name in gone]
+
+
+def signed(
+    rubric: Rubric, verdicts: Sequence[Verdict], *, unknown: Unknown = "leave_out", without: Collection[str] = ()
+) -> Score:
     """The signed sum of the verdicts, min-max normalised to [0, 1] over what these criteria make possible.
 
     S = sum of w·v over encouraged criteria, minus the sum of w·v over discouraged ones; it lies between minus the
@@ -31,13 +52,15 @@ def signed(rubric: Rubric, verdicts: Sequence[Verdict], *, unknown: Unknown = "l
 
     A required criterion that is not met (goodness under 0.5) makes the score 0; one that is unknown makes it unknown.
     Of other unknown criteria, `leave_out` drops the weight, `no_score` leaves the trajectory without a score.
-    A criterion without weight that is not required is only watched, and changes nothing.
+    A criterion without weight that is not required is only watched, and one in `without` is left out:
+    neither changes anything.
     """
     found = {verdict.criterion: verdict for verdict in verdicts}
     total = weights = 0.0
     failed = unsure = ""
     for criterion in rubric.criteria:
-        if not criterion.weight and not criterion.required:
+        watched = not criterion.weight and not criterion.required
+        if watched or criterion.id in without:
             continue
         verdict = found.get(criterion.id)
         if verdict is None or verdict.value is None:

@@ -145,6 +145,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """In [0, 1]; None when unknown."""
     failure: str = ""
     """Why there is no score, when the judge or a rule broke."""
+    dropout: list[str] = []
+    """Criteria that dropout kept out of the score; their verdicts stand all the same."""
     cut: int = 0
     """Characters of the transcript that its judge was not shown."""
     calls: int = 0

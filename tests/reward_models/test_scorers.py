@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reward_models.scorers import signed
+from reward_models.scorers import dropout, signed
 from reward_models.types import Criterion, Rubric, Verdict
 
 CRITERIA = st.lists(
@@ -78,3 +78,61 @@ def test_what_has_no_weight_is_only_watched() -> None:
     assert signed(rubric, verdicts, unknown="no_score").value == 1.0
     required, verdicts = make([("encourage", 1, 1.0), ("discourage", 0, 1.0)], required=1)
     assert signed(required, verdicts).value == 0.0
+
+
+@given(CRITERIA, st.floats(0, 0.999), st.text(max_size=20), st.integers(-1, 7))
+def test_dropout_leaves_out_a_share_and_never_what_is_required_or_all(lines, share: float, key: str, place: int):
+    rubric, _ = make(lines, required=place)
+    free = [c.id for c in rubric.criteria if not c.required]
+    gone = dropout(rubric, share, key)
+    assert gone == dropout(rubric, share, key) and set(gone) <= set(free) and len(gone) == len(set(gone))
+    if len(free) < 2 or not share:
+        assert gone == []
+    else:
+        assert 1 <= len(gone) < len(free) and abs(len(gone) - share * len(free)) <= 1
+
+
+@given(CRITERIA, st.floats(0, 0.999), st.floats(0, 0.999), st.text(max_size=20))
+def test_a_larger_share_drops_the_same_and_more(lines, some: float, more: float, key: str) -> None:
+    rubric, _ = make(lines)
+    some, more = sorted((some, more))
+    assert set(dropout(rubric, some, key)) <= set(dropout(rubric, more, key))
+
+
+@given(CRITERIA, st.floats(0, 0.999), st.text(max_size=9), st.integers(0, 7), st.floats(0, 1))
+def test_what_is_dropped_moves_no_score_and_the_rest_moves_it_the_right_way(lines, share, key, place, better) -> None:
+    place %= len(lines)
+    polarity, weight, value = lines[place]
+    raised = [*lines[:place], (polarity, weight, max(value, better)), *lines[place + 1 :]]
+    gone = dropout(make(lines)[0], share, key)
+    before, after = signed(*make(lines), without=gone).value, signed(*make(raised), without=gone).value
+    assert before is not None and after is not None and 0 <= before <= 1
+    if f"c{place}" in gone:
+        assert before == after
+    else:
+        assert after >= before - 1e-9 if polarity == "encourage" else after <= before + 1e-9
+
+
+def test_every_criterion_is_dropped_in_its_turn_and_no_key_is_like_the_next() -> None:
+    rubric, _ = make([("encourage", 1, 1.0)] * 8)
+    drawn = [tuple(dropout(rubric, 0.25, f"0/1/task-{n}")) for n in range(400)]
+    assert all(len(gone) == 2 for gone in drawn) and len(set(drawn)) == 28, "every pair of eight"
+    counts = [sum(f"c{n}" in gone for gone in drawn) for n in range(8)]
+    assert all(70 < count < 130 for count in counts), "a quarter of 400 each"
+
+
+def test_an_unknown_that_is_dropped_leaves_the_score_alone() -> None:
+    rubric, verdicts = make([("encourage", 1, None), ("encourage", 1, 1.0)])
+    assert signed(rubric, verdicts, unknown="no_score").value is None
+    assert signed(rubric, verdicts, unknown="no_score", without=["c0"]).value == 1.0
+
+
+def test_what_weighs_nothing_is_not_dropped_in_place_of_what_does() -> None:
+    rubric, _ = make([("encourage", 0, None), ("encourage", 1, 1.0), ("encourage", 1, 1.0)])
+    assert all("c0" not in dropout(rubric, 0.5, str(n)) for n in range(50))
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_a_share_that_is_none(share: float) -> None:
+    with pytest.raises(ValueError, match="expected 0 or more and less than 1"):
+        dropout(make([("encourage", 1, 1.0)])[0], share, "k")
