@@ -192,7 +192,9 @@ def test_verl_shows_the_judge_the_task_and_not_the_truth() -> None:
         def digest(self) -> str:
             return ""
 
-        def judge(self, transcript: Transcript, rubric: Rubric, questions: Any, *, votes: int, first: int = 0) -> Judgement:
+        def judge(
+            self, transcript: Transcript, rubric: Rubric, questions: Any, *, votes: int, first: int = 0
+        ) -> Judgement:
             self.heard.append(transcript)
             return Judgement(verdicts=[Verdict(criterion=question.id, value=1.0) for question in questions])
 
