@@ -18,7 +18,7 @@ from reward_models.evaluation import evaluate
 from reward_models.judges import Judge
 from reward_models.messages import FACTS, Messages, transcript_of
 from reward_models.scorers import Unknown
-from reward_models.types import Report, Rubric, Transcript, Verdict
+from reward_models.types import Report, Rubric, Transcript
 
 _log = logging.getLogger(__name__)
 
@@ -176,7 +176,7 @@ class RubricComputeScore(_Adapter):
         """
         task = str((extra_info or {}).get(self.statement, ""))
         report = self.report(solution_str, prompt=task, task_id=str(data_source))
-        unanswered = float(sum(_is_unknown(verdict) for verdict in report.verdicts))
+        unanswered = float(sum(bool(verdict.cause) for verdict in report.verdicts))
         if report.score is not None:
             return {"score": report.score, "known": 1.0, "unknown": unanswered}
         if self.no_score is None:
@@ -193,14 +193,10 @@ def rates(reports: Collection[Report]) -> dict[str, float]:
             values.setdefault(verdict.criterion, []).append(verdict.value)
     found = {name: sum(known) / len(known) for name, known in values.items()}
     if verdicts:
-        found["unknown"] = sum(map(_is_unknown, verdicts)) / len(verdicts)
+        found["unknown"] = sum(bool(verdict.cause) for verdict in verdicts) / len(verdicts)
     if reports:
         found["no_score"] = sum(report.score is None for report in reports) / len(reports)
     return found
-
-
-def _is_unknown(verdict: Verdict) -> bool:
-    return verdict.value is None and not verdict.label
 
 
 def _in_short(report: Report) -> str:
@@ -213,5 +209,5 @@ def _in_short(report: Report) -> str:
 
 
 def _why(report: Report) -> str:
-    unknown = next(filter(_is_unknown, report.verdicts), None)
+    unknown = next((verdict for verdict in report.verdicts if verdict.cause), None)
     return report.failure or (f"criterion '{unknown.criterion}': {unknown.why}" if unknown else "nothing was answered")
