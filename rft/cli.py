@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 
 from rft import __version__
 from rft.errors import RecipeError, RftError, did_you_mean
+from rft.workbench import commands as workbench
 
 STAGES = ("collect", "score", "select", "train", "evaluate")
+COMMANDS = ("ls", "cp", "check", "run", *STAGES, "show", "rubric")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,11 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _know_command(given: list[str]) -> None:
-    known = ("ls", "cp", "check", "run", *STAGES, "show")
-    if given and not given[0].startswith("-") and given[0] not in known:
-        raise RecipeError(
-            f"{given[0]}: no such command; expected one of {', '.join(known)}.{did_you_mean(given[0], known)}"
-        )
+    for place, known in enumerate((COMMANDS, workbench.NAMES if given[:1] == ["rubric"] else ())):
+        word = given[place] if len(given) > place else "-"
+        if known and not word.startswith("-") and word not in known:
+            raise RecipeError(
+                f"{word}: no such command; expected one of {', '.join(known)}.{did_you_mean(word, known)}"
+            )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,6 +90,11 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("run", metavar="RUN", help="a run's folder, or its name under runs/")
     show.add_argument("trajectory", metavar="TRAJECTORY", nargs="?", help="an attempt's id, or the start of one")
     show.add_argument("--json", action="store_true", help="for machines")
+
+    text = "check, test and label a rubric, and hold its judge against people"
+    workbench.add_arguments(
+        commands.add_parser("rubric", help=text, description=text[0].upper() + text[1:] + "."), _add
+    )
     return parser
 
 
@@ -159,13 +167,10 @@ def _stage(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    from pathlib import Path
-
-    from rft.rundir import open_run
+    from rft.rundir import find_run
     from rft.view.terminal import print_run, print_trajectory
 
-    path = Path(options.run) if Path(options.run).is_dir() else Path("runs") / options.run
-    run = open_run(path)
+    run = find_run(options.run)
     if options.trajectory:
         print_trajectory(run, options.trajectory, as_json=options.json)
     else:

@@ -17,7 +17,7 @@ import msgspec
 from omegaconf import OmegaConf
 
 from rft import store
-from rft.errors import RecipeError, StageError, StoreError
+from rft.errors import RecipeError, StageError, StoreError, did_you_mean
 from rft.recipe import Recipe, dump, shipped_content, to_config
 from rft.types import Record
 
@@ -238,6 +238,15 @@ def open_run(path: Path) -> Run:
     if not (path / "recipe.yaml").is_file():
         raise RecipeError(f"{path}: not a run; expected a folder with recipe.yaml, such as runs/quickstart.")
     return Run(load(str(path / "recipe.yaml")), path)
+
+
+def find_run(name: str) -> Run:
+    """The run in a folder, or of that name under `runs`. Raises RecipeError."""
+    path = Path(name) if Path(name).is_dir() else Path("runs") / name
+    if not path.is_dir():
+        known = [folder.parent.name for folder in Path("runs").glob("*/recipe.yaml")]
+        raise RecipeError(f"{name}: not a run; expected its folder, or its name under runs.{did_you_mean(name, known)}")
+    return open_run(path)
 
 
 def _read_manifest(path: Path) -> Manifest | None:

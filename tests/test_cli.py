@@ -7,7 +7,20 @@ import pytest
 
 from rft import cli
 
-COMMANDS = ["ls", "cp", "check", "run", "collect", "score", "select", "train", "evaluate", "show"]
+COMMANDS = [
+    "ls",
+    "cp",
+    "check",
+    "run",
+    "collect",
+    "score",
+    "select",
+    "train",
+    "evaluate",
+    "show",
+    "rubric",
+    "rubric check",
+]
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -19,7 +32,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
     with pytest.raises(SystemExit) as caught:
-        cli.main([command, "--help"])
+        cli.main([*command.split(), "--help"])
     assert caught.value.code == 0
     assert f"usage: rft {command}" in capsys.readouterr().out
 
@@ -43,6 +56,9 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str
         (["collect", "quickstart", "--round", "9"], "expected --round 1 to 2"),
         (["cp", "quickstrat", "x.yaml"], "Did you mean"),
         (["show", "nowhere"], "not a run"),
+        (["rubric", "chekc", "x.yaml"], "Did you mean 'check'"),
+        (["rubric", "check", "coding_agnet"], "Did you mean 'coding_agent'"),
+        (["rubric", "check", "coding_agent", "--run", "nowhere"], "not a run"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

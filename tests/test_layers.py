@@ -13,15 +13,16 @@ ROWS = [
     {"rft.environments", "rft.sandboxes", "rft.agents", "rft.inference", "rft.pools"},
     {"rft.collect", "rft.score", "rft.select", "rft.train"},
     {"rft.evaluate"},
-    {"rft.loop", "rft.view", "rft.compare"},
+    {"rft.loop", "rft.view", "rft.compare", "rft.workbench"},
     {"rft.cli"},
 ]
 FRIENDS = {
     frozenset({"rft.loop", "rft.view"}),
     frozenset({"rft.compare", "rft.view"}),
     frozenset({"rft.compare", "rft.loop"}),
+    frozenset({"rft.workbench", "rft.view"}),
 }
-"""Rooms of one row that may import each other: what drives rounds and what shows them."""
+"""Rooms of one row that may import each other: what drives rounds and what shows them, or what came of them."""
 FREE_ROWS = (1, 2)
 """Rows whose modules are one package and import each other."""
 HEAVY = {"torch", "ray", "trl", "deepspeed", "wandb", "transformers", "peft", "datasets", "accelerate"}

@@ -1,0 +1,32 @@
+"""The commands under `rft rubric`; each imports its work when it is called."""
+
+import argparse
+from collections.abc import Callable
+
+Work = Callable[[argparse.Namespace], None]
+Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Add = Callable[[Commands, str, str, Work], argparse.ArgumentParser]  # type: ignore[valid-type]
+
+NAMES = ("check",)
+"""In the order of a rubric's life."""
+
+
+def add_arguments(group: argparse.ArgumentParser, add: Add) -> None:
+    """The commands of the group `rft rubric`; `add` makes one of them."""
+    commands = group.add_subparsers(dest="rubric_command", metavar="COMMAND", required=True)
+
+    check = add(commands, "check", "is the rubric valid, and can its criteria be answered", _check)
+    check.add_argument("rubric", metavar="FILE", help="a rubric's path, or the name of a shipped one")
+    check.add_argument("--run", metavar="RUN", help="a run that was scored by it: names criteria that told nothing")
+    check.add_argument("--strict", action="store_true", help="exit with 1 when there is a remark")
+    _json_argument(check)
+
+
+def _json_argument(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="for machines")
+
+
+def _check(options: argparse.Namespace) -> None:
+    from rft.workbench.check import check
+
+    check(options.rubric, run=options.run, strict=options.strict, as_json=options.json)
