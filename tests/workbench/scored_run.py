@@ -29,7 +29,7 @@ criteria:
   - {id: shaky, question: "Was the tone polite?"}
   - {id: depth, question: "How much did the agent look around?", kind: ordered, answers: [none, some, deep]}
   - {id: area, question: "What was changed?", kind: class, answers: [parser, io, other], met: [parser], weight: 0.5}
-  - {id: after, question: "Did the user's reply complain?", requires_followup: true, view: segment, polarity: discourage}
+  - {id: after, question: "Did the user complain?", requires_followup: true, view: segment, polarity: discourage}
 """
 
 
