@@ -48,7 +48,7 @@ _HARMLESS = {"<": "‹", "<<": "‹‹", "[": "⟦", "]": "⟧"}
 # some tokenizers take a full-width bracket for the plain one
 _WIDE = str.maketrans("＜﹤＞﹥［］", "‹‹››⟦⟧")
 _PERHAPS_INVISIBLE = re.compile(r"[^\n\t\x20-\x7e]")
-_INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))
+_INVISIBLE = frozenset(("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"))
 
 
 class Rendered(msgspec.Struct, frozen=True, kw_only=True):

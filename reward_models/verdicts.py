@@ -88,8 +88,7 @@ def parse(reply: str, questions: Sequence[Criterion], shown: Rendered) -> list[V
     found: dict[str, _Line] = {}
     for line in _decode(reply).verdicts:
         if line.id not in asked:
-            name = neutral(line.id[:80])
-            raise UnreadableReply(f"no question is called '{name}'; the questions are {', '.join(asked)}")
+            raise UnreadableReply(f"no question is called '{_told(line.id)}'; the questions are {', '.join(asked)}")
         if line.id in found:
             raise UnreadableReply(f"question '{line.id}' is answered twice")
         _refuse_other_answers(asked[line.id], line.answer)
@@ -221,8 +220,12 @@ def _decode(reply: str) -> _Reply:
         tree = json.loads(text, strict=False, object_pairs_hook=_without_doubles, parse_constant=_no_number)
         return msgspec.convert(tree, _Reply)
     except (ValueError, RecursionError) as error:
-        problem = neutral(str(error).replace("`", ""))[:300]
-        raise UnreadableReply(f"not the JSON object that was asked for: {problem}") from None
+        raise UnreadableReply(f"not the JSON object that was asked for: {_told(str(error), 300)}") from None
+
+
+def _told(text: str, limit: int = 80) -> str:
+    """A piece of a reply as part of one printable line."""
+    return " ".join(neutral(text[:limit]).replace("`", "").split())
 
 
 def _without_thought(reply: str) -> str:
@@ -251,9 +254,7 @@ def _refuse_other_answers(question: Criterion, answer: str) -> None:
             raise UnreadableReply(f"question '{question.id}' has an empty answer; expected a few words")
     elif answer not in allowed:
         expected = ", ".join(f"'{one}'" for one in allowed)
-        raise UnreadableReply(
-            f"question '{question.id}' is answered '{neutral(answer[:80])}'; expected one of {expected}"
-        )
+        raise UnreadableReply(f"question '{question.id}' is answered '{_told(answer)}'; expected one of {expected}")
 
 
 def _verdict(question: Criterion, line: _Line, shown: Rendered) -> Verdict:
