@@ -1,8 +1,13 @@
-"""Chat requests to an OpenAI-compatible server: asked again while it is busy, broken or gone, till a deadline."""
+"""Chat requests to an OpenAI-compatible server: asked again while it is busy, broken or gone, till a deadline.
+
+A server that fails time after time is left alone: the threads that share a transport wait together, and one of them
+tries it now and then (a circuit breaker; M. Nygard, Release It!, 2007).
+"""
 
 import email.utils
 import random
 import re
+import threading
 import time
 from typing import Any, TypeVar
 
@@ -28,9 +33,58 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 class _Again(Exception):
     """Worth another try, after so many seconds at the least."""
 
-    def __init__(self, problem: str, after: float = 0.0) -> None:
+    def __init__(self, problem: str, after: float = 0.0, *, broken: bool = False) -> None:
         super().__init__(problem)
         self.after = after
+        self.broken = broken
+        """The server did not answer, or said that it is broken."""
+
+
+class Breaker:
+    """Keeps threads from a server that failed `limit` times in a row: one at a time may try it, after pauses that
+    double from `pause` seconds to LONGEST_PAUSE. Once `tries` of those have failed, all others are told at once."""
+
+    def __init__(self, *, limit: int = 10, tries: int = 5, pause: float = 1.0) -> None:
+        self.limit = limit
+        self.tries = tries
+        self.pause = pause
+        self._changed = threading.Condition()
+        self._failed = 0
+        self._trials = 0
+        self._trying = False
+        self._until = 0.0
+
+    def enter(self, deadline: float) -> bool:
+        """Wait till a request may be sent; True when it is the one that tries the server.
+
+        Raises NoAnswer when that is not before the deadline, or the server is given up for the moment.
+        """
+        with self._changed:
+            while self._failed >= self.limit:
+                now = time.monotonic()
+                if self._until <= now and not self._trying:
+                    self._trying = True
+                    return True
+                if self._trials >= self.tries:
+                    raise NoAnswer("it failed time after time and is left alone for a while.")
+                if max(self._until, now) >= deadline:
+                    raise NoAnswer("time: it failed time after time, and the deadline comes before it is tried again.")
+                self._changed.wait((self._until if self._until > now else deadline) - now)
+        return False
+
+    def leave(self, *, trial: bool, broken: bool) -> None:
+        """What came of a request that was let through."""
+        with self._changed:
+            if trial:
+                self._trying = False
+                self._trials += 1
+            elif broken:
+                self._failed += 1
+            if not broken:
+                self._failed = self._trials = 0
+            elif trial or self._failed == self.limit:
+                self._until = time.monotonic() + min(LONGEST_PAUSE, self.pause * 2**self._trials)
+            self._changed.notify_all()
 
 
 def chat_url(base: str) -> str:
@@ -53,6 +107,7 @@ class Transport:
         self.timeout = timeout
         self.tries = tries
         self.max_bytes = max_bytes
+        self.breaker = Breaker(tries=tries)
         self._key = key.strip()  # a key read from a file ends with a newline
         self._client = httpx.Client(
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=64),
@@ -70,10 +125,13 @@ class Transport:
         except (TypeError, ValueError, RecursionError) as error:
             raise Refused(f"{self.url}: the request cannot be written as JSON ({error}).") from None
         for number in range(self.tries):
+            trial, broken = self._enter(deadline), False
             try:
                 return self._once(data, kind, deadline)
             except _Again as again:
-                problem, after = str(again), again.after
+                problem, after, broken = str(again), again.after, again.broken
+            finally:
+                self.breaker.leave(trial=trial, broken=broken)
             if number + 1 < self.tries:
                 # Jitter, so that those who failed together do not come back together.
                 pause = max(after, random.uniform(0.25, 1.0) * min(LONGEST_PAUSE, 0.5 * 2**number))
@@ -86,6 +144,12 @@ class Transport:
         """Close the connections; questions under way fail."""
         self._client.close()
 
+    def _enter(self, deadline: float) -> bool:
+        try:
+            return self.breaker.enter(deadline)
+        except NoAnswer as error:
+            raise NoAnswer(f"{self.url}: {error}") from None
+
     def _once(self, data: bytes, kind: type[T], deadline: float) -> T:
         left = min(self.timeout, deadline - time.monotonic())
         if left <= 0:
@@ -97,12 +161,12 @@ class Transport:
             with self._client.stream("POST", self.url, content=data, headers=headers, timeout=left) as response:
                 answer = self._read(response, time.monotonic() + left)
         except httpx.HTTPError as error:
-            raise _Again(self._clean(f"{type(error).__name__}: {error}")) from None
+            raise _Again(self._clean(f"{type(error).__name__}: {error}"), broken=True) from None
         except (httpx.InvalidURL, RuntimeError, ValueError) as error:  # RuntimeError: closed meanwhile
             raise Refused(self._clean(f"{self.url}: cannot be asked ({type(error).__name__}: {error}).")) from None
         status = response.status_code
         if status in _AGAIN or status >= 500:
-            raise _Again(self._clean(f"HTTP {status}: {_said(answer)}"), _retry_after(response))
+            raise _Again(self._clean(f"HTTP {status}: {_said(answer)}"), _retry_after(response), broken=status >= 500)
         if status != 200:
             raise Refused(self._clean(f"{self.url}: HTTP {status}: {_said(answer)}"), status)
         try:

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Literal
 
 
 class RubricError(ValueError):
@@ -18,6 +19,18 @@ class NoScore(Exception):
 
 class JudgeDown(Exception):
     """A judge could not be asked. It is recorded with its cause and is never a number."""
+
+    cause: Literal["outage", "budget"] = "outage"
+
+
+class BudgetSpent(JudgeDown):
+    """Another call would break the budget."""
+
+    cause = "budget"
+
+
+class CacheError(Exception):
+    """The file of verdicts and costs cannot be read or written."""
 
 
 class NoAnswer(Exception):

@@ -1,13 +1,16 @@
 """One transcript and one rubric in, one report out."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Literal
 
 from reward_models.errors import RubricError
 from reward_models.judges import Judge, Judgement
 from reward_models.rubric import digest
 from reward_models.rules import answer
 from reward_models.scorers import Unknown, signed
-from reward_models.types import Report, Rubric, Transcript
+from reward_models.types import Criterion, Report, Rubric, Transcript
+
+Outage = Literal["no_score", "leave_out"]
 
 
 def evaluate(
@@ -16,37 +19,46 @@ def evaluate(
     *,
     judge: Judge | None = None,
     votes: int = 1,
+    ask_again: int = 0,
     unknown: Unknown = "leave_out",
+    outage: Outage = "no_score",
     without: Collection[str] = (),
 ) -> Report:
     """All verdicts of a rubric on a transcript, and the score made from them.
 
-    Code answers the criteria with a rule, `judge` those with a question, `votes` times each. Criteria in `without`
-    (see `scorers.dropout`) are answered as well, and kept out of the score. A judge that cannot be asked leaves its
-    verdicts unknown, the report without a score, and the reason in `failure`.
-    Raises RubricError when the rubric asks questions and there is no judge.
+    Code answers the criteria with a rule, `judge` those with a question, `votes` times each; what the judge says it
+    cannot tell it is asked up to `ask_again` times more, with other seeds. Criteria about what a user wrote later are
+    left alone where no user did, and those in `without` (see `scorers.dropout`) are answered and kept out of the score.
+    A judge that cannot be asked leaves its verdicts unknown: `no_score` leaves the
+    report without a score and the reason in `failure`; `leave_out` makes the score from the other criteria, unless
+    one that is required is open.
+    Raises RubricError when the rubric asks questions and there is no judge, CacheError when the judge's file fails.
     """
-    questions = [criterion for criterion in rubric.criteria if criterion.question]
+    criteria = [c for c in rubric.criteria if transcript.followup or not c.requires_followup]
+    questions = [criterion for criterion in criteria if criterion.question]
     if questions and judge is None:
         raise RubricError(
             f"{rubric.name}: criterion '{questions[0].id}' asks a question and there is no judge to answer it. "
             "Name a judge, or use a rubric of rules."
         )
-    found = {c.id: answer(c, transcript) for c in rubric.criteria if c.rule}
+    found = {c.id: answer(c, transcript) for c in criteria if c.rule}
     judgement = Judgement(verdicts=[])
     if judge is not None and questions:
-        judgement = judge.judge(transcript, rubric, questions, votes=votes)
+        judgement = _judged(judge, transcript, rubric, questions, votes, ask_again)
         found |= {verdict.criterion: verdict for verdict in judgement.verdicts}
-    verdicts = [found[criterion.id] for criterion in rubric.criteria if criterion.id in found]
-    score = signed(rubric, verdicts, unknown=unknown, without=without)
+    verdicts = [found[criterion.id] for criterion in criteria if criterion.id in found]
+    failure = judgement.failure if outage == "no_score" else ""
+    open_ = {verdict.criterion for verdict in verdicts if verdict.cause == "outage"}
+    out = {c.id for c in rubric.criteria if c not in criteria or (c.id in open_ and not c.required)}
+    score = signed(rubric, verdicts, unknown=unknown, without=out.union(without))
     return Report(
         id=transcript.id,
         task_id=transcript.task_id,
         rubric=digest(rubric),
         judge=judge.digest() if judge is not None and questions else "",
         verdicts=verdicts,
-        score=None if judgement.failure else score.value,
-        failure=judgement.failure,
+        score=None if failure else score.value,
+        failure=failure,
         dropout=list(without),
         cut=judgement.cut,
         calls=judgement.calls,
@@ -54,4 +66,32 @@ def evaluate(
         prompt_tokens=judgement.prompt_tokens,
         completion_tokens=judgement.completion_tokens,
         money=judgement.money,
+    )
+
+
+def _judged(
+    judge: Judge, transcript: Transcript, rubric: Rubric, questions: Sequence[Criterion], votes: int, ask_again: int
+) -> Judgement:
+    judgement = judge.judge(transcript, rubric, questions, votes=votes)
+    for turn in range(1, ask_again + 1):
+        unsure = {verdict.criterion for verdict in judgement.verdicts if verdict.cause == "judge"}
+        if not unsure or judgement.failure:
+            break
+        left = [question for question in questions if question.id in unsure]
+        judgement = _joined(judgement, judge.judge(transcript, rubric, left, votes=votes, first=turn * votes))
+    return judgement
+
+
+def _joined(before: Judgement, after: Judgement) -> Judgement:
+    """Both together; where both answered, the later verdict stands."""
+    later = {verdict.criterion: verdict for verdict in after.verdicts}
+    return Judgement(
+        verdicts=[later.get(verdict.criterion, verdict) for verdict in before.verdicts],
+        failure=before.failure or after.failure,
+        cut=max(before.cut, after.cut),
+        calls=before.calls + after.calls,
+        cached=before.cached + after.cached,
+        prompt_tokens=before.prompt_tokens + after.prompt_tokens,
+        completion_tokens=before.completion_tokens + after.completion_tokens,
+        money=before.money + after.money,
     )

@@ -66,6 +66,16 @@ class Collect:
 
 
 @dataclass(kw_only=True)
+class Budget:
+    """The most that a run's judge may cost; the stage stops before it costs more."""
+
+    money: float | None = None
+    """In the currency of the judge's price."""
+    tokens: int | None = None
+    """Of prompts and replies together."""
+
+
+@dataclass(kw_only=True)
 class Score:
     """Verdicts on each attempt and one number from them."""
 
@@ -77,6 +87,15 @@ class Score:
     """How often each question is asked; the majority stands."""
     unknown: Literal["leave_out", "no_score", "stop"] = "leave_out"
     """What an unknown verdict does: its criterion is left out, the attempt gets no score, or the stage stops."""
+    ask_again: int = 0
+    """How often a judge that says it cannot tell is asked again, with other seeds, before the verdict is unknown."""
+    outage: Literal["no_score", "leave_out", "stop"] = "no_score"
+    """What a judge that cannot be asked does: the attempt gets no score and is scored again by the same command, the
+    criteria that are open are left out, or the stage stops."""
+    cache: str | None = None
+    """The file of verdicts that were paid for before, shared by runs; `verdicts.sqlite` in `runs` when left out, none
+    when empty."""
+    budget: Budget = field(default_factory=Budget)
 
 
 @dataclass(kw_only=True)
@@ -231,6 +250,7 @@ def to_recipe(config: DictConfig, where: str) -> Recipe:
         ("policy.sampling.temperature", recipe.policy.sampling.temperature, 0),
         ("train.workers", recipe.train.workers, 1),
         ("score.votes", recipe.score.votes, 1),
+        ("score.ask_again", recipe.score.ask_again, 0),
     ]:
         if value < least:
             raise RecipeError(f"{where}: {key} is {value}; expected at least {least}.")
@@ -314,6 +334,7 @@ _SECTIONS: dict[str, Any] = {
     "sampling": Sampling,
     "collect": Collect,
     "score": Score,
+    "budget": Budget,
     "select": Select,
     "train": Train,
     "evaluate": Evaluate,

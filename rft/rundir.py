@@ -23,20 +23,22 @@ from rft.types import Record
 
 STAGES = ("collect", "score", "select", "train", "evaluate")
 
+_SCORING = tuple(f"score.{key}" for key in ("rubric", "judge", "votes", "unknown", "ask_again", "outage"))
 READS: dict[str, tuple[str, ...]] = {
     "collect": (
         *("seed", "policy.model", "policy.create", "policy.sampling", "environment", "sandbox", "agent"),
         *("collect.split", "collect.tasks", "collect.samples", "collect.inference"),
     ),
-    "score": ("score",),
+    "score": _SCORING,
     "select": ("seed", "select", "policy.model"),
     "train": ("seed", "train", "policy.model"),
     "evaluate": (
-        *("seed", "policy.sampling", "environment", "sandbox", "agent", "score"),
+        *("seed", "policy.sampling", "environment", "sandbox", "agent", *_SCORING),
         *("evaluate.splits", "evaluate.tasks", "evaluate.samples", "evaluate.promote_if"),
     ),
 }
-"""The recipe keys that decide what a stage makes. Keys about where and how fast (pools, engines) may change."""
+"""The recipe keys that decide what a stage makes. Keys about where, how fast and
+for how much (pools, engines, caches, budgets) may change."""
 
 
 class Manifest(Record, frozen=True, kw_only=True):

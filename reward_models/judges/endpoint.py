@@ -3,15 +3,19 @@
 import functools
 import os
 import time
-from dataclasses import dataclass
-from typing import Annotated
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import msgspec
 
+from reward_models import verdicts
+from reward_models.budget import Price, as_price, estimated_tokens
 from reward_models.chat import Reply, Transport, chat_url
-from reward_models.errors import JudgeDown, NoAnswer, RubricError
+from reward_models.errors import JudgeDown, NoAnswer, Refused, RubricError
 from reward_models.judges.base import Request
-from reward_models.judges.generative import Generative
+from reward_models.judges.generative import Answered, Call, Generative
 
 MAX_BYTES = 4 << 20
 """A longer answer of a server is refused."""
@@ -36,7 +40,15 @@ class Endpoint(Generative):
     tries: int = 5
     """How often a request is sent while the server is busy or broken."""
     concurrent: int = 8
-    """Transcripts judged at once."""
+    """Requests at once."""
+    schema: bool = False
+    """Ask the server to hold replies to a JSON schema; one that refuses (400) is asked without from then on."""
+    price: dict[str, float] | None = None
+    """Money for a million tokens: `{prompt: …, completion: …}`, in any currency."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Further fields of the request, as they are; null takes out a field that would be sent."""
+    _plain: bool = field(default=False, init=False, repr=False, compare=False)
+    """The server has refused schemas."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,38 +56,68 @@ class Endpoint(Generative):
             chat_url(self.url)
         except ValueError as error:
             raise RubricError(str(error)) from None
-        if self.tries < 1:
-            raise RubricError(f"tries is {self.tries}; expected at least 1")
+        for name in ("tries", "concurrent", "max_tokens"):
+            if getattr(self, name) < 1:
+                raise RubricError(f"{name} is {getattr(self, name)}; expected at least 1")
+        self._tariff = as_price(self.price)
+
+    @property
+    def tariff(self) -> Price:
+        """Its price; nothing when none is given."""
+        return self._tariff
+
+    def each(self, answer: Callable[[Call], Answered], calls: Sequence[Call]) -> Iterable[Answered]:
+        """At once, as far as `concurrent` allows to all transcripts together."""
+        return _threads(self.url, self.concurrent).map(answer, calls)
 
     def ask(self, request: Request) -> Reply:
         """What the server answers. Raises JudgeDown when it does not, in the time and tries given."""
-        body: dict[str, object] = {
+        body = {
             "model": self.model,
             "messages": request.messages,
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
             **({"seed": request.vote} if request.vote else {}),
+            **self.extra,
         }
-        key = os.environ.get(self.key_variable, "")
-        transport = _transport(chat_url(self.url), key, self.timeout, self.tries, self.concurrent)
         try:
-            answer = transport.post(body, _Answer, min(request.deadline, time.monotonic() + self.timeout))
+            answer = self._posted({key: value for key, value in body.items() if value is not None}, request)
         except NoAnswer as error:
             raise JudgeDown(str(error)) from None
-        usage = answer.usage or _Usage()
-        return Reply(
-            text=answer.choices[0].message.content,
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
+        text = answer.choices[0].message.content or ""
+        usage = answer.usage or _Usage(
+            prompt_tokens=estimated_tokens([message["content"] for message in request.messages]),
+            completion_tokens=estimated_tokens([text]),
         )
+        return Reply(text=text, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
+
+    def _posted(self, body: dict[str, Any], request: Request) -> "_Answer":
+        """The answer to a body, with a schema where that is wanted and not known to be refused. Raises NoAnswer."""
+        key = os.environ.get(self.key_variable, "")
+        transport = _transport(chat_url(self.url), key, self.timeout, self.tries, self.concurrent)
+        end = min(request.deadline, time.monotonic() + self.timeout)
+        if self.schema and not self._plain:
+            schema = {"name": "verdicts", "strict": True, "schema": verdicts.schema(request.questions)}
+            try:
+                return transport.post(
+                    {**body, "response_format": {"type": "json_schema", "json_schema": schema}}, _Answer, end
+                )
+            except Refused as error:
+                if error.status not in (400, 422):
+                    raise
+            answer = transport.post(body, _Answer, end)  # refused as well, it was not for the schema
+            self._plain = True
+            return answer
+        return transport.post(body, _Answer, end)
 
     def identity(self) -> list[str]:
         """Model and sampling; where it is served does not matter."""
-        return [self.model, str(self.temperature), str(self.max_tokens)]
+        sampling = [self.temperature, self.max_tokens, self.schema, sorted(self.extra.items())]
+        return [self.model, repr(sampling)]
 
 
 class _Message(msgspec.Struct):
-    content: Annotated[str, msgspec.Meta(min_length=1)]
+    content: str | None = None
 
 
 class _Choice(msgspec.Struct):
@@ -88,7 +130,7 @@ class _Usage(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
-    """The fields of a chat completion that are used; one without text has another shape, and is asked for again."""
+    """The fields of a chat completion that are used."""
 
     choices: Annotated[list[_Choice], msgspec.Meta(min_length=1)]
     usage: _Usage | None = None
@@ -98,3 +140,9 @@ class _Answer(msgspec.Struct):
 def _transport(url: str, key: str, timeout: float, tries: int, connections: int) -> Transport:
     """The process's connections to a server, shared by threads; judges that hold none can cross process borders."""
     return Transport(url, key=key, timeout=timeout, tries=tries, max_bytes=MAX_BYTES, connections=connections)
+
+
+@functools.cache
+def _threads(url: str, count: int) -> ThreadPoolExecutor:
+    """The process's threads that ask a server: as many requests are under way at the most."""
+    return ThreadPoolExecutor(count, thread_name_prefix="judge")

@@ -1,15 +1,20 @@
 """A report for each trajectory, appended as it is made."""
 
+import os
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
 from reward_models import rubric as rubrics
-from reward_models.errors import RubricError
+from reward_models.budget import Account, Budget
+from reward_models.cache import Cache
+from reward_models.errors import CacheError, RubricError
 from reward_models.evaluation import evaluate
-from reward_models.judges import Judge
-from reward_models.types import Report, Rubric
+from reward_models.judges import Generative, Judge
+from reward_models.types import Report, Rubric, Verdict
 from rft.errors import RecipeError, StageError
 from rft.plugins import build, import_from_here
 from rft.progress import progress, say
@@ -25,8 +30,8 @@ FILE = "reports.jsonl"
 def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
     """Score a round's trajectories.
 
-    Raises RecipeError when the rubric or the judge is wrong, StageError when a verdict is unknown and the recipe says
-    to stop then, or when the judge could be asked about no trajectory at all.
+    Raises RecipeError when the rubric or the judge is wrong, StageError when the budget is spent, when a verdict is
+    unknown and the recipe says to stop then, or when the judge could be asked about no trajectory at all.
     """
     stage = run.stage(round, "score")
     trajectories = run.stage(round, "collect").path / "trajectories.jsonl"
@@ -65,7 +70,7 @@ def reports(recipe: Recipe, trajectories: Path, path: Path, *, title: str = "sco
         tally.add(report, broke_down=report.id in breakdowns)
         done.add(report.id)
     owed = (trajectory for trajectory in attempts if trajectory.id not in done)
-    with records.writer() as append, progress(title, total, len(done)) as advance:
+    with closing(scorer), records.writer() as append, progress(title, total, len(done)) as advance:
         for report in _concurrently(scorer, owed):
             append(report)
             tally.add(report, broke_down=report.id in breakdowns)
@@ -94,31 +99,56 @@ class Scorer:
             )
         self.judge_digest = self.judge.digest() if self.judge is not None and asked is not None else ""
 
+        self.account = _account(recipe)
+        if isinstance(self.judge, Generative):
+            self.judge.account = self.account
+        _refuse_unpriced(recipe, self.judge)
+
+    def close(self) -> None:
+        """Let no further call begin, and close the file of verdicts."""
+        self.account.stop()
+        if self.account.cache is not None:
+            self.account.cache.close()
+
     @property
     def threads(self) -> int:
         """How many trajectories are judged at once; rules alone gain nothing from threads."""
         return int(getattr(self.judge, "concurrent", 1)) if self.judge is not None else 1
 
     def __call__(self, trajectory: Trajectory) -> Report:
-        """The report on a trajectory. Raises StageError when a verdict is unknown and the recipe says to stop."""
+        """The report on a trajectory. Raises StageError when the budget is spent, or the recipe says to stop."""
         if trajectory.failure is not None:
             failure = f"{trajectory.failure.where}: {trajectory.failure.message}"
             return self._without_score(trajectory, failure)
-        report = evaluate(
-            to_transcript(trajectory),
-            self.rubric,
-            judge=self.judge,
-            votes=self.section.votes,
-            unknown="leave_out" if self.section.unknown == "leave_out" else "no_score",
-        )
-        if self.section.unknown == "stop" and not report.failure:
-            for verdict in report.verdicts:
-                if verdict.value is None:
-                    raise StageError(
-                        f"score: {trajectory.id}: criterion '{verdict.criterion}' is unknown ({verdict.why}), and "
-                        "score.unknown is stop. Mend the cause, or choose leave_out or no_score."
-                    )
+        try:
+            report = evaluate(
+                to_transcript(trajectory),
+                self.rubric,
+                judge=self.judge,
+                votes=self.section.votes,
+                ask_again=self.section.ask_again,
+                unknown="leave_out" if self.section.unknown == "leave_out" else "no_score",
+                outage="leave_out" if self.section.outage == "leave_out" else "no_score",
+            )
+        except CacheError as error:
+            raise StageError(f"score.cache: {error}") from None
+        for verdict in report.verdicts:
+            self._refuse(trajectory, verdict)
         return report
+
+    def _refuse(self, trajectory: Trajectory, verdict: Verdict) -> None:
+        """Raise StageError for an unknown verdict that the stage stops at."""
+        cause = _cause(verdict)
+        if cause == "budget":
+            raise StageError(
+                f"score.budget: {verdict.why}. Raise it and run the same command again; what is scored is kept."
+            )
+        key = "outage" if cause == "outage" else "unknown"
+        if cause and getattr(self.section, key) == "stop":
+            raise StageError(
+                f"score: {trajectory.id}: criterion '{verdict.criterion}' is unknown ({verdict.why}), and "
+                f"score.{key} is stop. Mend the cause, or choose leave_out or no_score."
+            )
 
     def _without_score(self, trajectory: Trajectory, failure: str) -> Report:
         return Report(
@@ -141,6 +171,35 @@ def load_rubric(recipe: Recipe) -> Rubric:
         raise RecipeError(f"score.rubric: {error}") from None
 
 
+def _account(recipe: Recipe) -> Account:
+    """Where the recipe's verdicts are kept and what they may cost."""
+    budget = Budget(money=recipe.score.budget.money, tokens=recipe.score.budget.tokens)
+    name = recipe.score.cache
+    path = Path(recipe.runs) / "verdicts.sqlite" if name is None else Path(name) if name else None
+    if path is None and budget != Budget():
+        raise RecipeError(
+            "score.cache: empty, and score.budget is set; what is spent is written there. Name a file, or leave it out."
+        )
+    # relative, so that folders can be moved
+    run = os.path.relpath(Path(recipe.runs) / recipe.name, path.parent if path is not None else None)
+    return Account(Cache(path) if path is not None else None, run=run, budget=budget)
+
+
+def _refuse_unpriced(recipe: Recipe, judge: Judge | None) -> None:
+    """A budget of money binds only a judge with a price. Raises RecipeError."""
+    if judge is None or recipe.score.budget.money is None:
+        return
+    if not isinstance(judge, Generative) or not judge.tariff.of(1, 1):
+        raise RecipeError(
+            "score.budget.money: set, and the judge has no price. Give score.judge a price: {prompt: …, completion: …}."
+        )
+
+
+def _cause(verdict: Verdict) -> str:
+    """Why a verdict is unknown; empty for an answer."""
+    return verdict.cause or ("" if verdict.value is not None or verdict.label else "judge")
+
+
 def _refuse_other_rubric(path: Path, digest: str) -> None:
     """Reports by two rubrics never stand in one file; what a rubric says for people may change."""
     first = next(iter(Records(path, Report)), None)
@@ -157,35 +216,46 @@ def _concurrently(scorer: Scorer, owed: Iterator[Trajectory]) -> Iterator[Report
     if threads <= 1:
         yield from map(scorer, owed)
         return
-    with ThreadPoolExecutor(threads, thread_name_prefix="judge") as pool:
+    with ThreadPoolExecutor(threads, thread_name_prefix="score") as pool:
         running: set[Future[Report]] = {pool.submit(scorer, item) for item in islice(owed, 2 * threads)}
         broken: list[Future[Report]] = []
-        while running:
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            broken += [future for future in finished if future.exception() is not None]
-            if not broken:
-                running |= {pool.submit(scorer, item) for item in islice(owed, len(finished))}
-            for future in finished.difference(broken):
-                yield future.result()
-        for future in broken:
-            # what was under way is paid for, and has been yielded
-            future.result()
+        try:
+            while running:
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                broken += [future for future in finished if future.exception() is not None]
+                if not broken:
+                    running |= {pool.submit(scorer, item) for item in islice(owed, len(finished))}
+                for future in finished.difference(broken):
+                    yield future.result()
+            for future in broken:
+                # what was under way is paid for, and has been yielded
+                future.result()
+        except BaseException:
+            scorer.account.stop()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 class Tally:
     """Counts over the reports of a file, in constant memory."""
 
     def __init__(self) -> None:
-        self.reports = self.broke_down = self.failed = self.unknown = self.verdicts = 0
+        self.reports = self.broke_down = self.failed = self.verdicts = 0
         self.scored = 0
         self.total = 0.0
-        self.prompt_tokens = self.completion_tokens = 0
+        self.calls = self.cached = self.prompt_tokens = self.completion_tokens = 0
+        self.money = 0.0
+        self.unknown: Counter[str] = Counter()
+        """Cause to how many verdicts it left unknown."""
         self.cause = ""
         self._values: dict[str, list[float]] = {}
 
     def add(self, report: Report, *, broke_down: bool) -> None:
         """Count one more; `broke_down` when the trajectory itself did."""
         self.reports += 1
+        self.calls += report.calls
+        self.cached += report.cached
+        self.money += report.money
         self.prompt_tokens += report.prompt_tokens
         self.completion_tokens += report.completion_tokens
         if broke_down:
@@ -198,9 +268,9 @@ class Tally:
             self.total += report.score
         for verdict in report.verdicts:
             self.verdicts += 1
-            if verdict.value is None:
-                self.unknown += 1
-            else:
+            if cause := _cause(verdict):
+                self.unknown[cause] += 1
+            if verdict.value is not None:
                 totals = self._values.setdefault(verdict.criterion, [0.0, 0.0])
                 totals[0] += verdict.value
                 totals[1] += 1
@@ -208,7 +278,8 @@ class Tally:
     def note(self) -> str:
         """A few words for the progress line."""
         mean = f"mean score {self.total / self.scored:.2f}" if self.scored else "no score yet"
-        return f"{mean}, {self.unknown} unknown" if self.unknown else mean
+        unknown = f", {self.unknown.total()} unknown" if self.unknown else ""
+        return f"{mean}{unknown}{f', {self.money:.2f} paid' if self.money else ''}"
 
     def counts(self) -> dict[str, int]:
         """Whole numbers for the manifest."""
@@ -218,12 +289,16 @@ class Tally:
             "broke_down": self.broke_down,
             "judge_failed": self.failed,
             "verdicts": self.verdicts,
-            "unknown": self.unknown,
+            "unknown": self.unknown.total(),
+            **{f"unknown_{cause}": count for cause, count in sorted(self.unknown.items())},
+            "calls": self.calls,
+            "cached": self.cached,
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
         }
 
     def metrics(self) -> dict[str, float]:
-        """Means for the manifest: the score, and each criterion's rate in its own polarity."""
+        """Numbers for the manifest: the mean score, what was paid, and each criterion's rate in its own polarity."""
         rates = {f"rate.{name}": total / count for name, (total, count) in self._values.items()}
-        return {**({"score": self.total / self.scored} if self.scored else {}), **rates}
+        paid = {"money": self.money} if self.money else {}
+        return {**({"score": self.total / self.scored} if self.scored else {}), **paid, **rates}

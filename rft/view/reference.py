@@ -18,6 +18,7 @@ SECTIONS = (
     ("policy.sampling.", recipe.Sampling),
     ("collect.", recipe.Collect),
     ("score.", recipe.Score),
+    ("score.budget.", recipe.Budget),
     ("select.", recipe.Select),
     ("train.", recipe.Train),
     ("evaluate.", recipe.Evaluate),
