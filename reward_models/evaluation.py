@@ -29,9 +29,8 @@ def evaluate(
     Code answers the criteria with a rule, `judge` those with a question, `votes` times each; what the judge says it
     cannot tell it is asked up to `ask_again` times more, with other seeds. Criteria about what a user wrote later are
     left alone where no user did, and those in `without` (see `scorers.dropout`) are answered and kept out of the score.
-    A judge that cannot be asked leaves its verdicts unknown: `no_score` leaves the
-    report without a score and the reason in `failure`; `leave_out` makes the score from the other criteria, unless
-    one that is required is open.
+    A judge that cannot be asked leaves its verdicts unknown: `no_score` leaves the report without a score and the
+    reason in `failure`; `leave_out` makes the score from the other criteria, unless one that is required is open.
     Raises RubricError when the rubric asks questions and there is no judge, CacheError when the judge's file fails.
     """
     criteria = [c for c in rubric.criteria if transcript.followup or not c.requires_followup]

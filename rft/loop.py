@@ -61,6 +61,18 @@ def run_stage(recipe: Recipe, run: Run, round: int, stage: str, tracker: Tracker
         return
     say(f"round {round} {stage}: {_summary(manifest)}")
     tracker.log(round, stage, manifest.metrics)
+    if stage == "score":
+        alert(run, round, tracker)
+
+
+def alert(run: Run, round: int, tracker: Tracker) -> None:
+    """Pass on what the round's audit has raised the alarm about, if anything."""
+    from rft.score.audit import alarm_of
+
+    alarm = alarm_of(run.stage(round - 1, "score").manifest(), run.stage(round, "score").manifest())
+    if alarm:
+        say(f"reward hacking? {alarm}")
+        tracker.alert(f"{run.recipe.name}: reward hacking?"[-63:], alarm)
 
 
 def create_policy(recipe: Recipe, run: Run) -> None:
@@ -106,6 +118,7 @@ def check(recipe: Recipe) -> list[tuple[str, str]]:
     import_from_here()
     from rft import train
     from rft.collect import draw_tasks
+    from rft.score.audit import Audit
     from rft.score.stage import Scorer
     from rft.select.stage import Funnel
 
@@ -126,12 +139,14 @@ def check(recipe: Recipe) -> list[tuple[str, str]]:
             )
     Funnel(recipe)
     rubric = Scorer(recipe).rubric
+    audit = Audit(recipe).rubric if recipe.score.audit is not None else None
     train.check(recipe)
     tasks = len(draw_tasks(environment, recipe.collect.split, recipe.collect.tasks, seed=recipe.seed + 1))
     rows = [
         ("policy", str(Run(recipe).starting_policy())),
         ("sandbox", sandboxes.missing() or f"{recipe.sandbox['use']} works here"),
         ("rubric", f"{rubric.name}: {len(rubric.criteria)} criteria"),
+        *([("audit", f"{audit.name}: {len(audit.criteria)} criteria")] if audit is not None else []),
         ("attempts a round", f"{tasks} tasks x {recipe.collect.samples} samples = {tasks * recipe.collect.samples}"),
     ]
     held_out = 0

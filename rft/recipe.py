@@ -76,6 +76,21 @@ class Budget:
 
 
 @dataclass(kw_only=True)
+class Audit:
+    """A watch for reward hacking: criteria or a judge that select nothing, on a sample of each round's attempts."""
+
+    rubric: str | None = None
+    """Held-out criteria; those of `score` when left out, for another judge to answer."""
+    judge: Section | None = None
+    """Who answers them; the judge of `score` when left out."""
+    share: float = 0.2
+    """How much of a round is audited, drawn by seed."""
+    margin: float = 0.05
+    """An alarm is raised when the rubric's score rose by more than this since the round before, and the audit's score
+    or the share of resolved attempts fell by more than this."""
+
+
+@dataclass(kw_only=True)
 class Score:
     """Verdicts on each attempt and one number from them."""
 
@@ -96,6 +111,11 @@ class Score:
     """The file of verdicts that were paid for before, shared by runs; `verdicts.sqlite` in `runs` when left out, none
     when empty."""
     budget: Budget = field(default_factory=Budget)
+    dropout: float = 0.0
+    """This share of the criteria, never a required one, is left out of a task's scores, drawn by seed for each task and
+    round, so that no criterion can be farmed; what is evaluated or audited is scored by all."""
+    audit: Audit | None = None
+    """Held-out criteria or a second judge, to see when the score and what it stands for part."""
 
 
 @dataclass(kw_only=True)
@@ -335,6 +355,7 @@ _SECTIONS: dict[str, Any] = {
     "collect": Collect,
     "score": Score,
     "budget": Budget,
+    "audit": Audit,
     "select": Select,
     "train": Train,
     "evaluate": Evaluate,

@@ -38,6 +38,9 @@ class Tracker(Protocol):
     def artifact(self, name: str, kind: str, path: Path) -> None:
         """A file or folder of the run, such as the report."""
 
+    def alert(self, title: str, text: str) -> None:
+        """Tell people about something that wants their eyes; the numbers behind it are logged as any others."""
+
     def finish(self) -> None:
         """Hand over what is left. Safe to call twice."""
 
@@ -56,6 +59,9 @@ class Nowhere:
         """Nothing."""
 
     def artifact(self, name: str, kind: str, path: Path) -> None:
+        """Nothing."""
+
+    def alert(self, title: str, text: str) -> None:
         """Nothing."""
 
     def finish(self) -> None:
@@ -144,6 +150,12 @@ class Wandb:
         if self._run is not None:
             with self._forgiving("artifact"):
                 self._run.log_artifact(str(path), name=re.sub(r"[^\w.-]+", "-", name), type=kind)
+
+    def alert(self, title: str, text: str) -> None:
+        """A W&B alert, which the server mails to those who asked for such; kept with the run where it is offline."""
+        if self._run is not None:
+            with self._forgiving("alert"):
+                self._run.alert(title=title, text=text, level="WARN")
 
     def finish(self) -> None:
         """Wait for uploads, at most `finish_seconds`."""

@@ -45,7 +45,8 @@ def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
     trajectories, reports = stage.path / TRAJECTORIES, stage.path / REPORTS
     tally = collect.attempts(recipe, policy, owed(recipe, round), trajectories, title=f"round {round} evaluate")
     collect.refuse_breakdowns(tally, recipe.collect.max_failed, trajectories)
-    score.reports(recipe, trajectories, reports, title=f"round {round} evaluate: score")
+    attempts = Records(trajectories, Trajectory)
+    score.reports(score.all_criteria(recipe), attempts, reports, title=f"round {round} evaluate: score")
     report = _report(recipe, run, round, policy, criteria)
     write_atomic(stage.path / "report.json", msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     write_atomic(stage.path / "report.md", markdown.render(report).encode())

@@ -1,8 +1,9 @@
 """A report for each trajectory, appended as it is made."""
 
+import dataclasses
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from itertools import islice
@@ -14,7 +15,8 @@ from reward_models.cache import Cache
 from reward_models.errors import CacheError, RubricError
 from reward_models.evaluation import evaluate
 from reward_models.judges import Generative, Judge
-from reward_models.types import Report, Rubric, Verdict
+from reward_models.scorers import dropout
+from reward_models.types import Report, Rubric, Transcript, Verdict
 from rft.errors import RecipeError, StageError
 from rft.plugins import build, import_from_here
 from rft.progress import progress, say
@@ -26,6 +28,9 @@ from rft.types import Trajectory
 
 FILE = "reports.jsonl"
 
+Attempt = Trajectory | Transcript
+"""What is scored: an attempt of ours, or one that came from elsewhere."""
+
 
 def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
     """Score a round's trajectories.
@@ -33,6 +38,9 @@ def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
     Raises RecipeError when the rubric or the judge is wrong, StageError when the budget is spent, when a verdict is
     unknown and the recipe says to stop then, or when the judge could be asked about no trajectory at all.
     """
+    from rft.score.audit import Audit
+
+    audit = Audit(recipe) if recipe.score.audit is not None else None
     stage = run.stage(round, "score")
     trajectories = run.stage(round, "collect").path / "trajectories.jsonl"
     run.stage(round, "collect").require()
@@ -41,25 +49,28 @@ def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
         _refuse_other_rubric(path, rubrics.digest(load_rubric(recipe)))
     if not stage.start([trajectories], redo=redo):
         return
-    tally = reports(recipe, trajectories, path, title=f"round {round} score")
-    stage.finish([path], counts=tally.counts(), metrics=tally.metrics())
+    tally = reports(recipe, Records(trajectories, Trajectory), path, title=f"round {round} score")
+    outputs, counts, metrics = [path], tally.counts(), tally.metrics()
+    if audit is not None:
+        audited = audit.run(stage, trajectories, path)
+        outputs, counts, metrics = [*outputs, *audited.files], counts | audited.counts, metrics | audited.metrics
+    stage.finish(outputs, counts=counts, metrics=metrics)
 
 
-def reports(recipe: Recipe, trajectories: Path, path: Path, *, title: str = "score") -> "Tally":
-    """Append to `path` the reports that it does not hold yet, one for each trajectory.
+def reports(recipe: Recipe, attempts: Iterable[Attempt], path: Path, *, title: str = "score") -> "Tally":
+    """Append to `path` the reports that it does not hold yet, one for each attempt; these are gone through twice.
 
     Reports that a judge's outage left without verdicts, and damaged ones, are set aside and made again. Memory does
     not grow with the number of trajectories. Returns the tally of the whole file.
     """
     scorer = Scorer(recipe)
     records = Records(path, Report)
-    attempts = Records(trajectories, Trajectory)
     total = 0
     breakdowns = set()
-    for trajectory in attempts:
+    for attempt in attempts:
         total += 1
-        if trajectory.failure is not None:
-            breakdowns.add(trajectory.id)
+        if isinstance(attempt, Trajectory) and attempt.failure is not None:
+            breakdowns.add(attempt.id)
     damaged, failed = records.repair(keep=lambda report: not report.failure or report.id in breakdowns)
     if damaged or failed:
         say(f"{path}: {damaged} damaged and {failed} failed reports set aside; they are made again")
@@ -69,9 +80,9 @@ def reports(recipe: Recipe, trajectories: Path, path: Path, *, title: str = "sco
     for report in records:
         tally.add(report, broke_down=report.id in breakdowns)
         done.add(report.id)
-    owed = (trajectory for trajectory in attempts if trajectory.id not in done)
+    owed = (attempt for attempt in attempts if attempt.id not in done)
     with closing(scorer), records.writer() as append, progress(title, total, len(done)) as advance:
-        for report in _concurrently(scorer, owed):
+        for report in concurrently(scorer, owed):
             append(report)
             tally.add(report, broke_down=report.id in breakdowns)
             advance(tally.note())
@@ -88,6 +99,9 @@ class Scorer:
 
     def __init__(self, recipe: Recipe) -> None:
         self.section = recipe.score
+        self.seed = recipe.seed
+        if not 0 <= recipe.score.dropout < 1:
+            raise RecipeError(f"score.dropout: {recipe.score.dropout}; expected 0 or more and less than 1.")
         self.rubric = load_rubric(recipe)
         self.digest = rubrics.digest(self.rubric)
         self.judge: Judge | None = build("judge", recipe.score.judge, "score.judge") if recipe.score.judge else None
@@ -115,28 +129,29 @@ class Scorer:
         """How many trajectories are judged at once; rules alone gain nothing from threads."""
         return int(getattr(self.judge, "concurrent", 1)) if self.judge is not None else 1
 
-    def __call__(self, trajectory: Trajectory) -> Report:
-        """The report on a trajectory. Raises StageError when the budget is spent, or the recipe says to stop."""
-        if trajectory.failure is not None:
-            failure = f"{trajectory.failure.where}: {trajectory.failure.message}"
-            return self._without_score(trajectory, failure)
+    def __call__(self, attempt: Attempt) -> Report:
+        """The report on an attempt. Raises StageError when the budget is spent, or the recipe says to stop."""
+        if isinstance(attempt, Trajectory) and attempt.failure is not None:
+            failure = f"{attempt.failure.where}: {attempt.failure.message}"
+            return self._without_score(attempt, failure)
         try:
             report = evaluate(
-                to_transcript(trajectory),
+                to_transcript(attempt) if isinstance(attempt, Trajectory) else attempt,
                 self.rubric,
                 judge=self.judge,
                 votes=self.section.votes,
                 ask_again=self.section.ask_again,
                 unknown="leave_out" if self.section.unknown == "leave_out" else "no_score",
                 outage="leave_out" if self.section.outage == "leave_out" else "no_score",
+                without=self._dropout(attempt),
             )
         except CacheError as error:
             raise StageError(f"score.cache: {error}") from None
         for verdict in report.verdicts:
-            self._refuse(trajectory, verdict)
+            self._refuse(attempt, verdict)
         return report
 
-    def _refuse(self, trajectory: Trajectory, verdict: Verdict) -> None:
+    def _refuse(self, attempt: Attempt, verdict: Verdict) -> None:
         """Raise StageError for an unknown verdict that the stage stops at."""
         cause = _cause(verdict)
         if cause == "budget":
@@ -146,20 +161,31 @@ class Scorer:
         key = "outage" if cause == "outage" else "unknown"
         if cause and getattr(self.section, key) == "stop":
             raise StageError(
-                f"score: {trajectory.id}: criterion '{verdict.criterion}' is unknown ({verdict.why}), and "
+                f"score: {attempt.id}: criterion '{verdict.criterion}' is unknown ({verdict.why}), and "
                 f"score.{key} is stop. Mend the cause, or choose leave_out or no_score."
             )
 
-    def _without_score(self, trajectory: Trajectory, failure: str) -> Report:
+    def _dropout(self, attempt: Attempt) -> list[str]:
+        """What its score is made without: the same for all attempts at a task in a round, which are compared."""
+        if not self.section.dropout or not isinstance(attempt, Trajectory):
+            return []
+        return dropout(self.rubric, self.section.dropout, f"{self.seed}/{attempt.round}/{attempt.task_id}")
+
+    def _without_score(self, attempt: Attempt, failure: str) -> Report:
         return Report(
-            id=trajectory.id,
-            task_id=trajectory.task_id,
+            id=attempt.id,
+            task_id=attempt.task_id,
             rubric=self.digest,
             judge=self.judge_digest,
             verdicts=[],
             score=None,
             failure=failure,
         )
+
+
+def all_criteria(recipe: Recipe) -> Recipe:
+    """The recipe for measuring: dropout is for what is learnt from."""
+    return dataclasses.replace(recipe, score=dataclasses.replace(recipe.score, dropout=0.0, audit=None))
 
 
 def load_rubric(recipe: Recipe) -> Rubric:
@@ -210,8 +236,8 @@ def _refuse_other_rubric(path: Path, digest: str) -> None:
         )
 
 
-def _concurrently(scorer: Scorer, owed: Iterator[Trajectory]) -> Iterator[Report]:
-    """Reports as they finish; a few trajectories are held at once, however many there are."""
+def concurrently(scorer: Scorer, owed: Iterator[Attempt]) -> Iterator[Report]:
+    """Reports as they finish; a few attempts are held at once, however many there are."""
     threads = scorer.threads
     if threads <= 1:
         yield from map(scorer, owed)

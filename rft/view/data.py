@@ -14,6 +14,7 @@ from rft.evaluate import read_report
 from rft.evaluate.statistics import Estimate
 from rft.evaluate.summary import CRITERION, EvaluationReport
 from rft.rundir import STAGES, Manifest, Run
+from rft.score.audit import Reading, alarm_of, reading_of
 from rft.select.stage import BROKE_DOWN, FunnelRow
 from rft.store import Records
 from rft.types import Decision, Example, Trajectory
@@ -75,6 +76,19 @@ class RunData:
     def splits(self) -> list[str]:
         """Every split that was evaluated, the promoting one first."""
         return list(dict.fromkeys(split for report in self.evaluations for split in report.splits))
+
+    @property
+    def alarms(self) -> list[str]:
+        """One line for each round whose audit parted from its scores."""
+        scores = [(round.number, round.manifests.get("score")) for round in self.rounds]
+        by_number = dict(scores)
+        return [alarm for number, now in scores if (alarm := alarm_of(by_number.get(number - 1), now))]
+
+    @property
+    def audits(self) -> list[tuple[int, Reading]]:
+        """Round and what its audit found, where there was one."""
+        readings = [(round.number, reading_of(round.manifests.get("score"))) for round in self.rounds]
+        return [(number, reading) for number, reading in readings if reading.audit is not None]
 
     @property
     def finished(self) -> int:
@@ -142,6 +156,16 @@ def gather(run: Run) -> RunData:
     for number, stage in run.plan():
         planned[number] = (*planned.get(number, ()), stage)
     return RunData(name=run.recipe.name, planned=planned, rounds=[_round(run, number) for number in run.rounds()])
+
+
+def audit_table(run: RunData) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: a row for each round with an audit."""
+    header = ["round", "rubric's score", "audit's score", "gap", "resolved", "area under the curve"]
+    rows = []
+    for number, found in run.audits:
+        cells = [found.rubric, found.audit, found.gap, found.resolved, found.separation]
+        rows.append([str(number), *("–" if value is None else f"{value:.3f}" for value in cells)])
+    return header, rows
 
 
 def tables(run: RunData) -> dict[str, tuple[list[str], list[list[str | float | int | None]]]]:

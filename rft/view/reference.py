@@ -19,6 +19,7 @@ SECTIONS = (
     ("collect.", recipe.Collect),
     ("score.", recipe.Score),
     ("score.budget.", recipe.Budget),
+    ("score.audit.", recipe.Audit),
     ("select.", recipe.Select),
     ("train.", recipe.Train),
     ("evaluate.", recipe.Evaluate),

@@ -15,6 +15,10 @@ from rft.view.data import Round, RunData, Selection, change_of, metric, tone
 from rft.view.page import render
 from rft.view.text import count, duration, line, percent, points
 
+AUDIT_NOTE = (
+    "Scores of the same attempts by the rubric that selects and by criteria or a judge that do not. The area under the "
+    "curve is the chance that the rubric puts an attempt that solved its task above one that did not."
+)
 STYLES = ("first", "second", "third", "rest")
 
 
@@ -33,11 +37,14 @@ def as_markdown(run: RunData) -> str:
     """A row a round, the behaviours and the funnel."""
     header, rows = _table(run)
     plain = [[" ".join(part for part in cell.values() if part) for cell in row] for row in rows]
-    parts = [f"# {run.name}", headline(run)[0], *run.missing(), markdown.table(header, plain)]
+    alarms = [f"**Reward hacking?** {alarm}." for alarm in run.alarms]
+    parts = [f"# {run.name}", headline(run)[0], *alarms, *run.missing(), markdown.table(header, plain)]
     if run.evaluations:
         parts += [f"## Behaviours on {run.splits[0]}", _behaviour_table(run)]
     if any(round.funnel for round in run.rounds):
         parts += ["## Attempts left after each rule", _funnel_table(run)]
+    if run.audits:
+        parts += ["## Audit of a sample", AUDIT_NOTE, markdown.table(*data.audit_table(run))]
     parts.append("`report.html` beside this file has the pictures. Intervals are 95 %, from a bootstrap over tasks.")
     return "\n\n".join(parts) + "\n"
 
@@ -63,6 +70,9 @@ def as_html(run: Run, gathered: RunData, selection: Selection | None) -> str:
         selection=selection,
         histogram=_histogram(selection),
         table={"header": header, "rows": rows},
+        alarms=gathered.alarms,
+        audits=data.audit_table(gathered),
+        audit_note=AUDIT_NOTE,
         promotions=_promotions(gathered),
         samples=selection.samples if selection is not None else [],
         polarity=gathered.criteria,

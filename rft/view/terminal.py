@@ -49,6 +49,8 @@ def run_tables(run: RunData) -> RenderableType:
         parts += ["", _behaviours(run)]
     if any(round.funnel for round in run.rounds):
         parts += ["", _funnel(run)]
+    if run.audits:
+        parts += ["", _audits(run), *(Text(f"reward hacking? {alarm}", style="bold red") for alarm in run.alarms)]
     missing = run.missing()
     if missing:
         parts += ["", *(Text(note, style="yellow") for note in missing)]
@@ -71,6 +73,7 @@ def as_plain(run: RunData) -> dict[str, Any]:
     """The run for programs: rounds with manifests, funnel and evaluation, and what is missing."""
     return {
         "name": run.name,
+        "alarms": run.alarms,
         "missing": run.missing(),
         "rounds": [
             {
@@ -148,6 +151,14 @@ def _funnel(run: RunData) -> Table:
         table.add_row(
             Text(line(rule, 60)), *("–" if row is None else f"−{row.dropped:,}  {row.after:>6,}" for row in rows)
         )
+    return table
+
+
+def _audits(run: RunData) -> Table:
+    header, rows = data.audit_table(run)
+    table = _table("audit of a sample", *header)
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

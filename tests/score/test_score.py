@@ -46,11 +46,12 @@ def make_recipe(path: Path, **score: Any) -> Recipe:
     return Recipe(name="r", runs=str(path), environment={"use": "kata"}, score=Score(**score))
 
 
-def write(path: Path, trajectories: list[Trajectory]) -> Path:
-    with Records(path, Trajectory).writer() as append:
+def write(path: Path, trajectories: list[Trajectory]) -> Records[Trajectory]:
+    records = Records(path, Trajectory)
+    with records.writer() as append:
         for trajectory in trajectories:
             append(trajectory)
-    return path
+    return records
 
 
 def read(path: Path) -> dict[str, Report]:
@@ -67,7 +68,7 @@ def collected(recipe: Recipe, trajectories: list[Trajectory]) -> tuple[Run, Path
     made = Run(recipe)
     stage = made.stage(1, "collect")
     stage.start()
-    path = write(stage.path / "trajectories.jsonl", trajectories)
+    path = write(stage.path / "trajectories.jsonl", trajectories).path
     stage.finish([path], counts={}, metrics={})
     return made, made.stage(1, "score").path / "reports.jsonl"
 
@@ -117,7 +118,7 @@ def test_what_is_there_is_kept_and_the_rest_is_made(tmp_path: Path) -> None:
     lines = whole.read_bytes().splitlines(keepends=True)
     torn = tmp_path / "torn.jsonl"
     torn.write_bytes(b"".join(lines[:2]) + lines[2][:-9])
-    reports(recipe, tmp_path / "t.jsonl", torn)
+    reports(recipe, Records(tmp_path / "t.jsonl", Trajectory), torn)
     assert sorted(torn.read_bytes().splitlines(keepends=True)) == sorted(lines)
 
 
