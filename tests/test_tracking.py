@@ -60,6 +60,7 @@ def test_nowhere_leaves_no_trace(tmp_path: Path) -> None:
     tracker.log(1, "collect", {"resolved": 1})
     tracker.table("funnel", ["rule"], [["resolved"]])
     tracker.artifact("report", "report", tmp_path)
+    tracker.alert("reward hacking?", "parted")
     tracker.finish()
     assert list(tmp_path.iterdir()) == []
 
@@ -129,13 +130,14 @@ def test_wandb_offline_for_real_and_the_same_id_after_a_restart(tmp_path: Path) 
         tracker.table("funnel", ["rule", "dropped"], [["resolved", 3], ["min_score", None]])
         (tmp_path / "report.md").write_text("# report\n")
         tracker.artifact("report of arm", "report", tmp_path / "report.md")
+        tracker.alert("reward hacking?", "score and outcome have parted")
         tracker.finish()
         tracker.finish()
     identity = (tmp_path / "wandb_id").read_text()
     stored = sorted((tmp_path / "wandb").glob("offline-run-*"))
     assert {folder.name.rpartition("-")[2] for folder in stored} == {identity}
     data = b"".join(file.read_bytes() for file in (tmp_path / "wandb").rglob("*") if file.is_file())
-    assert b"collect/resolved" in data
+    assert b"collect/resolved" in data and b"score and outcome have parted" in data
     assert b"sk-very-secret-value" not in data
     assert any((tmp_path / "wandb").rglob("funnel*.table.json"))
     assert [line["metrics"] for line in lines(tmp_path)] == [{"collect/resolved": 0.25}, {"collect/resolved": 0.5}]

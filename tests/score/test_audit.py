@@ -28,7 +28,12 @@ def attempt(identity: str, **changes: Any) -> Trajectory:
     """`task/round/sample`, which resolved its task."""
     task, round, sample = identity.split("/")
     fields: dict[str, Any] = {
-        **{"id": identity, "task_id": task, "split": "train", "round": int(round), "sample": int(sample), "seed": 0},
+        "id": identity,
+        "task_id": task,
+        "split": "train",
+        "round": int(round),
+        "sample": int(sample),
+        "seed": 0,
         "prompt": [Message(role="user", content="mend f")],
         "steps": [Step(index=1, reply="works", command=None, observation="")],
         "stop": StopReason.SUBMITTED,
