@@ -20,6 +20,7 @@ COMMANDS = [
     "show",
     "rubric",
     "rubric check",
+    "rubric score",
 ]
 
 

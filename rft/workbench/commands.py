@@ -7,7 +7,7 @@ Work = Callable[[argparse.Namespace], None]
 Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Add = Callable[[Commands, str, str, Work], argparse.ArgumentParser]  # type: ignore[valid-type]
 
-NAMES = ("check",)
+NAMES = ("check", "score")
 """In the order of a rubric's life."""
 
 
@@ -21,9 +21,22 @@ def add_arguments(group: argparse.ArgumentParser, add: Add) -> None:
     check.add_argument("--strict", action="store_true", help="exit with 1 when there is a remark")
     _json_argument(check)
 
+    score = add(commands, "score", "a report on every attempt in a file, as JSON lines", _score)
+    score.add_argument("trajectories", metavar="TRAJECTORIES", help="a run's trajectories.jsonl, or a JSON line a chat")
+    score.add_argument("--rubric", metavar="FILE", required=True, help="a path, or the name of a shipped one")
+    score.add_argument("--judge", metavar="key=value", nargs="+", default=[], help="such as use=endpoint model=… url=…")
+    score.add_argument("--votes", metavar="N", type=int, default=1, help="how often each question is asked (default 1)")
+    score.add_argument("--out", metavar="FILE", help="where reports go, and are carried on (default: stdout)")
+
 
 def _json_argument(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="for machines")
+
+
+def _score(options: argparse.Namespace) -> None:
+    from rft.workbench.score import score
+
+    score(options.trajectories, options.rubric, judge=options.judge, votes=options.votes, out=options.out)
 
 
 def _check(options: argparse.Namespace) -> None:
