@@ -7,8 +7,8 @@ from reward_models.errors import RubricError
 from reward_models.judges import Judge, Judgement
 from reward_models.rubric import digest
 from reward_models.rules import answer
-from reward_models.scorers import Unknown, signed
-from reward_models.types import Criterion, Report, Rubric, Transcript
+from reward_models.scorers import Score, Unknown, signed
+from reward_models.types import Criterion, Report, Rubric, Transcript, Verdict
 
 Outage = Literal["no_score", "leave_out"]
 
@@ -47,9 +47,7 @@ def evaluate(
         found |= {verdict.criterion: verdict for verdict in judgement.verdicts}
     verdicts = [found[criterion.id] for criterion in criteria if criterion.id in found]
     failure = judgement.failure if outage == "no_score" else ""
-    open_ = {verdict.criterion for verdict in verdicts if verdict.cause == "outage"}
-    out = {c.id for c in rubric.criteria if c not in criteria or (c.id in open_ and not c.required)}
-    score = signed(rubric, verdicts, unknown=unknown, without=out.union(without))
+    score = scored(rubric, verdicts, unknown=unknown, without=without)
     return Report(
         id=transcript.id,
         task_id=transcript.task_id,
@@ -66,6 +64,25 @@ def evaluate(
         completion_tokens=judgement.completion_tokens,
         money=judgement.money,
     )
+
+
+def scored(
+    rubric: Rubric, verdicts: Sequence[Verdict], *, unknown: Unknown = "leave_out", without: Collection[str] = ()
+) -> Score:
+    """The score of all verdicts on one transcript, also of stored ones: nothing is asked.
+
+    Besides those in `without`, criteria are left out that were not asked for want of a follow-up, and those that an
+    outage left open, unless one is required.
+    """
+    found = {verdict.criterion: verdict for verdict in verdicts}
+    out = {criterion.id for criterion in rubric.criteria if _is_out(criterion, found.get(criterion.id))}
+    return signed(rubric, verdicts, unknown=unknown, without=out.union(without))
+
+
+def _is_out(criterion: Criterion, verdict: Verdict | None) -> bool:
+    if verdict is None:
+        return criterion.requires_followup
+    return verdict.cause == "outage" and not criterion.required
 
 
 def _judged(

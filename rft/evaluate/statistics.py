@@ -4,6 +4,7 @@ The unit is the task: attempts at one task resemble each other, so a resample dr
 attempts with them (cluster bootstrap). Every task counts the same, however many of its attempts are known.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -162,3 +163,50 @@ def crossed_draws(tables: Sequence[Values], tasks: Sequence[str], *, seed: int =
             seen = ~np.isnan(of_each)
             draws.append((some * np.where(seen, of_each, 0.0)).sum(axis=1) / (some * seen).sum(axis=1))
     return np.concatenate(draws)
+
+
+def fisher(table: Sequence[Sequence[int]]) -> float:
+    """The two-sided p-value of Fisher's exact test on a 2 x 2 table of counts.
+
+    The chance, given the margins, of a table that is at most as likely as this one.
+    """
+    (a, b), (c, d) = table
+    row, column, total = a + b, a + c, a + b + c + d
+    cells = range(max(0, row + column - total), min(row, column) + 1)
+    fixed = _log_choose(total, column)
+    logs = np.array([_log_choose(row, x) + _log_choose(total - row, column - x) - fixed for x in cells])
+    here = logs[a - cells.start]
+    return float(min(1.0, np.exp(logs[logs <= here + 1e-7]).sum()))
+
+
+def benjamini_hochberg(values: Sequence[float]) -> list[float]:
+    """p-values adjusted for their number: those at most q make a list of which a share q is false at most.
+
+    Benjamini and Hochberg 1995, "Controlling the False Discovery Rate".
+    """
+    count = len(values)
+    adjusted = [0.0] * count
+    least = 1.0
+    for rank, index in zip(range(count, 0, -1), np.argsort(values)[::-1], strict=True):
+        least = min(least, values[index] * count / rank)
+        adjusted[index] = least
+    return adjusted
+
+
+def ranks(values: Array) -> Array:
+    """Ranks from 1, equal values sharing the mean of theirs: what Spearman's correlation is made from."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    means: Array = (ends - (counts - 1) / 2)[inverse]
+    return means
+
+
+def correlation(one: Array, other: Array) -> float | None:
+    """Pearson's correlation (of two binary variables: phi); None where one of them does not vary."""
+    if len(one) < 3 or np.ptp(one) < 1e-12 or np.ptp(other) < 1e-12:
+        return None
+    return float(np.clip(np.corrcoef(one, other)[0, 1], -1.0, 1.0))
+
+
+def _log_choose(total: int, chosen: int) -> float:
+    return math.lgamma(total + 1) - math.lgamma(chosen + 1) - math.lgamma(total - chosen + 1)

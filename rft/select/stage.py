@@ -51,14 +51,14 @@ def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
     for path in (decisions, examples):
         path.unlink(missing_ok=True)
     funnel = Funnel(recipe)
-    groups = _Groups(trajectories, reports, seed=recipe.seed, tokenizer=_Tokenizer(run.policy(round)))
+    candidates = groups(run, round)
     learnt = 0
     with (
         Records(decisions, Decision).writer() as decide,
         Records(examples, Example).writer() as learn,
-        progress(f"round {round} select", len(groups)) as advance,
+        progress(f"round {round} select", len(candidates)) as advance,
     ):
-        for group in groups:
+        for group in candidates:
             for candidate, decision in funnel.sift(group):
                 decide(decision)
                 for example in candidate.examples if decision.keep else []:
@@ -81,6 +81,16 @@ def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
             "score_kept": funnel.mean_score(True),
             "score_dropped": funnel.mean_score(False),
         },
+    )
+
+
+def groups(run: Run, round: int) -> "Groups":
+    """A round's attempts with their reports, a task at a time."""
+    return Groups(
+        run.stage(round, "collect").path / "trajectories.jsonl",
+        run.stage(round, "score").path / "reports.jsonl",
+        seed=run.recipe.seed,
+        tokenizer=_Tokenizer(run.policy(round)),
     )
 
 
@@ -162,7 +172,7 @@ def _names(rules: list[dict[str, Any]]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name}#{i + 1}" for i, name in enumerate(names)]
 
 
-class _Groups:
+class Groups:
     """The attempts at each task, in a drawn order of tasks; holds offsets, not records."""
 
     def __init__(self, trajectories: Path, reports: Path, *, seed: int, tokenizer: "_Tokenizer") -> None:

@@ -144,30 +144,56 @@ class Bar:
     label: str
 
 
-def dots(rows: Sequence[Bar], *, title: str, most: float = 1.0) -> Markup:
-    """A row for each name: its interval as a bar and its value as a dot, for comparing arms."""
+def dots(
+    rows: Sequence[Bar], *, title: str, least: float = 0.0, most: float = 1.0, shares: bool = True, names: int = 16
+) -> Markup:
+    """A row for each name: its interval as a bar and its value as a dot, for comparing arms or criteria.
+
+    The scale goes from `least` to `most`, written in percent when the values are `shares`; there is room for `names`
+    characters of a name.
+    """
     if not rows:
         return Markup("")
-    tall, left, right = 38.0, 124.0, 164.0
+    tall, left, right = 38.0, 12 + 7.0 * names, 164.0
     height = tall * len(rows) + 26
     span = WIDTH - left - right
 
     def across(value: float) -> float:
-        return left + span * min(1.0, max(0.0, value / most))
+        return left + span * min(1.0, max(0.0, (value - least) / (most - least)))
 
     parts = []
     for number in range(5):
-        x = left + span * number / 4
-        parts.append(_element("line", x1=x, x2=x, y1=2, y2=height - 24, class_="grid"))
-        parts.append(_text(x, height - 6, f"{100 * most * number / 4:.0f} %", "tick", anchor="middle"))
+        value = least + (most - least) * number / 4
+        x = across(value)
+        style = "axis" if least < 0 and abs(value) < 1e-9 else "grid"
+        parts.append(_element("line", x1=x, x2=x, y1=2, y2=height - 24, class_=style))
+        written = f"{100 * value:.0f} %" if shares else f"{value:g}"
+        parts.append(_text(x, height - 6, written, "tick", anchor="middle"))
     for number, row in enumerate(rows):
         y = tall * number + tall / 2
-        parts.append(_text(left - 12, y + 4, row.name[:16], "name", anchor="end"))
+        parts.append(_text(left - 12, y + 4, row.name[:names], "name", anchor="end"))
         low, high = across(row.low), across(row.high)
         parts.append(_element("line", x1=low, x2=high, y1=y, y2=y, class_=f"span {row.style}"))
         parts.append(_element("circle", cx=across(row.value), cy=y, r=5.5, class_=f"dot {row.style}"))
         parts.append(_text(left + span + 14, y + 4, row.label[:20], f"value {row.style}"))
     return _svg(parts, WIDTH, height, title)
+
+
+def curves(series: Sequence[tuple[str, str, Sequence[tuple[float, float]]]], *, title: str, x_title: str) -> Markup:
+    """Shares over a number in [0, 1]: a line for each (name, CSS class, points)."""
+    drawn = [(name, style, points) for name, style, points in series if points]
+    if not drawn:
+        return Markup("")
+    span = WIDTH - _LEFT - _RIGHT
+    parts = [_grid(1.0)]
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        parts.append(_text(_LEFT + tick * span, HEIGHT - 18, f"{tick:g}", "tick", anchor="middle"))
+    parts.append(_text(_LEFT + span / 2, HEIGHT - 2, x_title, "tick", anchor="middle"))
+    placed = [[(_LEFT + x * span, _up(y)) for x, y in points] for _, _, points in drawn]
+    for (name, style, _), points, label in zip(drawn, placed, _spread([p[-1][1] for p in placed], 18.0), strict=True):
+        parts.append(_element("polyline", points=_path(points), class_=f"line {style}"))
+        parts.append(_text(_LEFT + span + 12, label + 4, name[:14], f"value {style}"))
+    return _svg(parts, WIDTH, HEIGHT, title)
 
 
 def _grid(top: float) -> Markup:

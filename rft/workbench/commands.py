@@ -7,7 +7,7 @@ Work = Callable[[argparse.Namespace], None]
 Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Add = Callable[[Commands, str, str, Work], argparse.ArgumentParser]  # type: ignore[valid-type]
 
-NAMES = ("check", "score")
+NAMES = ("check", "score", "report", "ablate")
 """In the order of a rubric's life."""
 
 
@@ -28,6 +28,19 @@ def add_arguments(group: argparse.ArgumentParser, add: Add) -> None:
     score.add_argument("--votes", metavar="N", type=int, default=1, help="how often each question is asked (default 1)")
     score.add_argument("--out", metavar="FILE", help="where reports go, and are carried on (default: stdout)")
 
+    report = add(commands, "report", "what each criterion told on a scored round", _report)
+    _run_arguments(report)
+    _json_argument(report)
+
+    ablate = add(commands, "ablate", "whose decision changes without each criterion, and with each threshold", _ablate)
+    _run_arguments(ablate)
+    _json_argument(ablate)
+
+
+def _run_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", metavar="RUN", help="a run's folder, or its name under runs/")
+    command.add_argument("--round", type=int, metavar="N", help="which round (default: the newest that was scored)")
+
 
 def _json_argument(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="for machines")
@@ -43,3 +56,15 @@ def _check(options: argparse.Namespace) -> None:
     from rft.workbench.check import check
 
     check(options.rubric, run=options.run, strict=options.strict, as_json=options.json)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from rft.workbench.report import report
+
+    report(options.run, round=options.round, as_json=options.json)
+
+
+def _ablate(options: argparse.Namespace) -> None:
+    from rft.workbench.ablate import ablate
+
+    ablate(options.run, round=options.round, as_json=options.json)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import random
 
 import numpy as np
 import pytest
@@ -155,3 +156,26 @@ def test_estimates_stay_in_range_and_ordered(after: statistics.Values, before: s
         else:
             assert estimate.low is not None and estimate.high is not None
             assert least <= estimate.low <= estimate.value <= estimate.high <= 1.0
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_fishers_exact_test_is_scipys(seed: int) -> None:
+    draw = random.Random(seed)
+    most = draw.choice([3, 12, 80, 900])
+    table = [[draw.randint(0, most) for _ in range(2)] for _ in range(2)]
+    assert statistics.fisher(table) == pytest.approx(scipy.stats.fisher_exact(table).pvalue, rel=1e-6, abs=1e-12)
+
+
+@pytest.mark.parametrize("values", [[], [0.03], [0.01, 0.04, 0.03, 0.5, 0.5, 1.0], [0.2, 0.2, 0.01]])
+def test_benjamini_hochberg_is_scipys(values: list[float]) -> None:
+    expected = scipy.stats.false_discovery_control(values) if values else []
+    assert statistics.benjamini_hochberg(values) == pytest.approx(list(expected))
+
+
+def test_ranks_and_correlations_are_scipys() -> None:
+    generator = np.random.default_rng(0)
+    one, other = generator.integers(5, size=40).astype(float), generator.random(40).round(1)
+    assert list(statistics.ranks(one)) == list(scipy.stats.rankdata(one))
+    found = statistics.correlation(statistics.ranks(one), statistics.ranks(other))
+    assert found == pytest.approx(scipy.stats.spearmanr(one, other).statistic)
+    assert statistics.correlation(one, np.ones(40)) is None
