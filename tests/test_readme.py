@@ -11,7 +11,14 @@ from rft.recipe import load
 from rft.view.reference import render
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "recipes/README.md", "launch/README.md"]
+DOCUMENTS = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "recipes/README.md",
+    "reward_models/README.md",
+    "launch/README.md",
+]
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

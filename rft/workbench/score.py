@@ -15,7 +15,7 @@ from reward_models.errors import TranscriptError
 from reward_models.messages import FACTS, transcript_of
 from reward_models.rubric import digest
 from reward_models.types import Report, Transcript
-from rft.errors import RecipeError
+from rft.errors import RecipeError, StageError
 from rft.plugins import first_line
 from rft.progress import progress, say
 from rft.recipe import Recipe, Score, Section
@@ -111,6 +111,8 @@ def _print(scorer: Scorer, attempts: Iterable[Attempt]) -> Tally:
             tally.add(report, broke_down=False)
             advance(tally.note())
     sys.stdout.flush()
+    if tally.failed and tally.failed == tally.reports:
+        raise StageError(f"the judge answered on none of {tally.failed} attempts, most recently: {tally.cause}")
     return tally
 
 
