@@ -2,6 +2,7 @@
 
 import functools
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -68,7 +69,7 @@ class Endpoint(Generative):
 
     def each(self, answer: Callable[[Call], Answered], calls: Sequence[Call]) -> Iterable[Answered]:
         """At once, as far as `concurrent` allows to all transcripts together."""
-        return _threads(self.url, self.concurrent).map(answer, calls)
+        return self._server().threads.map(answer, calls)
 
     def ask(self, request: Request) -> Reply:
         """What the server answers. Raises JudgeDown when it does not, in the time and tries given."""
@@ -93,8 +94,7 @@ class Endpoint(Generative):
 
     def _posted(self, body: dict[str, Any], request: Request) -> "_Answer":
         """The answer to a body, with a schema where that is wanted and not known to be refused. Raises NoAnswer."""
-        key = os.environ.get(self.key_variable, "")
-        transport = _transport(chat_url(self.url), key, self.timeout, self.tries, self.concurrent)
+        transport = self._server().transport
         end = min(request.deadline, time.monotonic() + self.timeout)
         if self.schema and not self._plain:
             schema = {"name": "verdicts", "strict": True, "schema": verdicts.schema(request.questions)}
@@ -109,6 +109,12 @@ class Endpoint(Generative):
             self._plain = True
             return answer
         return transport.post(body, _Answer, end)
+
+    def _server(self) -> "_Server":
+        """The one of this process that all judges like this one share."""
+        key = os.environ.get(self.key_variable, "")
+        with _first_come:
+            return _servers(chat_url(self.url), key, self.timeout, self.tries, self.concurrent)
 
     def identity(self) -> list[str]:
         """Model and sampling; where it is served does not matter."""
@@ -136,13 +142,17 @@ class _Answer(msgspec.Struct):
     usage: _Usage | None = None
 
 
-@functools.cache
-def _transport(url: str, key: str, timeout: float, tries: int, connections: int) -> Transport:
-    """The process's connections to a server, shared by threads; judges that hold none can cross process borders."""
-    return Transport(url, key=key, timeout=timeout, tries=tries, max_bytes=MAX_BYTES, connections=connections)
+class _Server:
+    """A process's connections to a server and the threads that use them; judges that hold none can cross process
+    borders."""
+
+    def __init__(self, url: str, key: str, timeout: float, tries: int, concurrent: int) -> None:
+        self.transport = Transport(
+            url, key=key, timeout=timeout, tries=tries, max_bytes=MAX_BYTES, connections=concurrent
+        )
+        self.threads = ThreadPoolExecutor(concurrent, thread_name_prefix="judge")
 
 
-@functools.cache
-def _threads(url: str, count: int) -> ThreadPoolExecutor:
-    """The process's threads that ask a server: as many requests are under way at the most."""
-    return ThreadPoolExecutor(count, thread_name_prefix="judge")
+_servers = functools.cache(_Server)
+_first_come = threading.Lock()
+"""Without it, threads that come at the same time would make a server each."""
