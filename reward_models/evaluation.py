@@ -5,7 +5,7 @@ from typing import Literal
 
 from reward_models.errors import RubricError
 from reward_models.judges import Judge, Judgement
-from reward_models.rubric import digest
+from reward_models.rubric import applicable, digest
 from reward_models.rules import answer
 from reward_models.scorers import Score, Unknown, signed
 from reward_models.types import Criterion, Report, Rubric, Transcript, Verdict
@@ -33,7 +33,7 @@ def evaluate(
     reason in `failure`; `leave_out` makes the score from the other criteria, unless one that is required is open.
     Raises RubricError when the rubric asks questions and there is no judge, CacheError when the judge's file fails.
     """
-    criteria = [c for c in rubric.criteria if transcript.followup or not c.requires_followup]
+    criteria = applicable(rubric, transcript).criteria
     questions = [criterion for criterion in criteria if criterion.question]
     if questions and judge is None:
         raise RubricError(

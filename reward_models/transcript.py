@@ -24,30 +24,30 @@ Style = Literal["mark", "quote"]
 LEAST = 200
 """A part of a step is cut no shorter than this before whole steps are left out."""
 
-_TAGS = (
-    "s|bos|eos|pad|unk|mask|cls|sep|sop|eop|eot|eoh|eoa|eom"
-    r"|(?:BOS|EOS|EOP|PAD|UNK|CLS|MASK)_TOKEN|(?:extra_id|reserved|unused|special)_?\d+|TOKENS_UNUSED_\d+"
-    "|think|thinking|thought|tools?|tool_(?:calls?|response|result|sep|declare)s?|function|function_calls?|AVAILABLE_TOOLS"
-    "|(?:start|end)_of_(?:turn|image|text|role)|image|audio|video|im_(?:start|end)"
+_TAG = re.compile(
+    "/?(?:s|bos|eos|pad|unk|mask|cls|sep|sop|eop|eot|eoh|eoa|eom"
+    r"|(?:bos|eos|eop|pad|unk|cls|mask)_token|(?:extra_id|reserved|unused|special)_?\d+|tokens_unused_\d+"
+    "|think|thinking|thought|tools?|tool_(?:calls?|response|result|sep|declare)s?|function|function_calls?"
+    "|available_tools|(?:start|end)_of_(?:turn|image|text|role)|image|audio|video|im_(?:start|end)"
     "|fim_(?:prefix|middle|suffix|pad)|file_sep|repo_name|system|user|assistant|developer|human|bot"
-    r"|(?:seed|minimax)(?::\w{1,20})+"
+    r"|(?:seed|minimax)(?::\w{1,20})+)",
+    re.IGNORECASE,
 )
+"""Names between angle brackets that chat templates give a meaning to."""
 _BRACKETED = (
     r"INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|ARGS|CALL_ID|THINK|PREFIX|MIDDLE|SUFFIX"
     r"|IMG|IMG_BREAK|IMG_END|CONTROL_\d+|UNUSED_TOKEN_\d+|s?gMASK|CLS|SEP|MASK|PAD|UNK|BOS|EOS"
 )
-_CONTROL_TOKENS = re.compile(
-    r"<(?=[|｜])|<(?=\w{1,40}[|｜]>)"  # <|im_start|>, <turn|>, DeepSeek's full-width bars
-    rf"|<(?=/?(?:{_TAGS})>)"
-    rf"|<<(?=/?SYS>>)|\[(?=/?(?-i:{_BRACKETED})\])|\[(?=/?INST\])"
-    r"|\[(?=\|\w{1,20}\|\])"  # EXAONE's [|user|]
-    r"|\](?=~!?b[\[\]])|\[(?=e~\[)",  # MiniMax's ]~b]
-    re.IGNORECASE,
+_PERHAPS_CONTROL = re.compile(
+    r"<(?=[|｜]|\w{1,40}[|｜]>|(/?\w[\w:]{0,60})>)"  # <|im_start|>, <turn|>, DeepSeek's full-width bars; <s>, <div>
+    r"|<<(?=(?i:/?SYS)>>)"
+    rf"|\[(?=/?(?:{_BRACKETED}|(?i:INST))\]|\|\w{{1,20}}\||e~\[)"  # [INST], EXAONE's [|user|], MiniMax's [e~[
+    r"|\](?=~!?b[\[\]])"  # MiniMax's ]~b]
 )
 _HARMLESS = {"<": "‹", "<<": "‹‹", "[": "⟦", "]": "⟧"}
 # some tokenizers take a full-width bracket for the plain one
 _WIDE = str.maketrans("＜﹤＞﹥［］", "‹‹››⟦⟧")
-_PERHAPS_INVISIBLE = re.compile(r"[^\n\t\x20-\x7e]")
+_PERHAPS_INVISIBLE = re.compile(r"[^\n\t\x20-\x7e]+")
 _INVISIBLE = frozenset(("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"))
 
 
@@ -153,7 +153,9 @@ def neutral(text: str) -> str:
     `\\n` is the only line break that is left. What is neutral stays as it is.
     """
     text = _PERHAPS_INVISIBLE.sub(lambda match: _visible(match[0]), text.replace("\r\n", "\n"))
-    return _CONTROL_TOKENS.sub(lambda match: _HARMLESS[match[0]], text.translate(_WIDE))
+    if not text.isascii():
+        text = text.translate(_WIDE)
+    return _PERHAPS_CONTROL.sub(_harmless, text)
 
 
 def cut_middle(text: str, limit: int) -> tuple[str, int]:
@@ -319,8 +321,17 @@ def _encodable(transcript: Transcript) -> list[str]:
     return [text.encode("utf-8", "backslashreplace").decode() for text in texts]
 
 
+def _harmless(match: re.Match[str]) -> str:
+    return _HARMLESS[match[0]] if match[1] is None or _has_meaning(match[1]) else match[0]
+
+
 @functools.lru_cache(4096)
-def _visible(character: str) -> str:
-    if unicodedata.category(character) not in _INVISIBLE:
-        return character
-    return character.encode("unicode_escape").decode()
+def _has_meaning(tag: str) -> bool:
+    return _TAG.fullmatch(tag) is not None
+
+
+def _visible(run: str) -> str:
+    """Characters, with those that cannot be seen written as Python would."""
+    if run.isprintable():
+        return run
+    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in _INVISIBLE else c for c in run)

@@ -104,11 +104,6 @@ def unknown(questions: Sequence[Criterion], why: str, cause: Cause) -> list[Verd
     return [Verdict(criterion=question.id, value=None, why=why, cause=cause) for question in questions]
 
 
-def majority(questions: Sequence[Criterion], ballots: Sequence[Sequence[Verdict]]) -> list[Verdict]:
-    """One verdict for each question from several answers to all of them, given in the questions' order."""
-    return [elect(question, votes) for question, votes in zip(questions, zip(*ballots, strict=True), strict=True)]
-
-
 def elect(question: Criterion, votes: Sequence[Verdict]) -> Verdict:
     """One verdict from several answers to one question; a single one stands as it is.
 

@@ -153,4 +153,5 @@ def test_a_criterion_that_was_not_asked_differs(tmp_path: Path) -> None:
     )
     tests = read(tmp_path, line({"thanked": 1}))
     reply_ = json.dumps({"verdicts": [{"id": "thanked", "answer": "no"}]})
-    assert [m.criterion for m in golden.run(followed, tests, judge=Scripted(replies=[reply_]))] == ["thanked"]
+    (mismatch,) = golden.run(followed, tests, judge=Scripted(replies=[reply_]))
+    assert (mismatch.criterion, mismatch.found) == ("thanked", None)

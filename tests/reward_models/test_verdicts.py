@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from reward_models.transcript import Rendered
 from reward_models.types import Criterion, Verdict
-from reward_models.verdicts import UnreadableReply, elect, majority, merge, parse, schema, unknown
+from reward_models.verdicts import UnreadableReply, elect, merge, parse, schema, unknown
 
 QUESTIONS = [Criterion(id="a", question="A?"), Criterion(id="b", question="B?")]
 SHOWN = Rendered(text="", shown={1: "a step with a q in it\nexit", 2: "| other\tq2 text, and more"}, rest="the task")
@@ -177,9 +177,9 @@ def test_the_schema_allows_what_is_read_and_names_every_answer() -> None:
 )  # fmt: skip
 def test_votes(votes: list[float | None], expected: float | None) -> None:
     ballots = [
-        [Verdict(criterion="a", value=vote, why=f"{vote}", cause="judge" if vote is None else "")] for vote in votes
+        Verdict(criterion="a", value=vote, why=f"{vote}", cause="judge" if vote is None else "") for vote in votes
     ]
-    (elected,) = majority(QUESTIONS[:1], ballots)
+    elected = elect(QUESTIONS[0], ballots)
     assert elected.value == expected and elected.votes == votes
     assert elected.why == f"{expected}" or expected is None
     assert elected.cause == ("" if expected is not None else "judge" if set(votes) == {None} else "tie")
