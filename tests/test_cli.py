@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from rft import cli
+from rft.workbench import commands as workbench
 
 COMMANDS = [
     "ls",

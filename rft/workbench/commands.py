@@ -7,7 +7,7 @@ Work = Callable[[argparse.Namespace], None]
 Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Add = Callable[[Commands, str, str, Work], argparse.ArgumentParser]  # type: ignore[valid-type]
 
-NAMES = ("check", "score", "report", "ablate")
+NAMES = ("check", "test", "score", "report", "ablate", "label", "calibrate")
 """In the order of a rubric's life."""
 
 
@@ -20,6 +20,12 @@ def add_arguments(group: argparse.ArgumentParser, add: Add) -> None:
     check.add_argument("--run", metavar="RUN", help="a run that was scored by it: names criteria that told nothing")
     check.add_argument("--strict", action="store_true", help="exit with 1 when there is a remark")
     _json_argument(check)
+
+    test = add(commands, "test", "the rubric's own golden transcripts, answered anew", _test)
+    test.add_argument("rubric", metavar="FILE", help="a rubric's path, or the name of a shipped one")
+    test.add_argument("--judge", metavar="key=value", nargs="+", default=[], help="such as use=endpoint model=… url=…")
+    test.add_argument("--votes", metavar="N", type=int, default=1, help="how often each question is asked (default 1)")
+    _json_argument(test)
 
     score = add(commands, "score", "a report on every attempt in a file, as JSON lines", _score)
     score.add_argument("trajectories", metavar="TRAJECTORIES", help="a run's trajectories.jsonl, or a JSON line a chat")
@@ -35,6 +41,20 @@ def add_arguments(group: argparse.ArgumentParser, add: Add) -> None:
     ablate = add(commands, "ablate", "whose decision changes without each criterion, and with each threshold", _ablate)
     _run_arguments(ablate)
     _json_argument(ablate)
+
+    label = add(commands, "label", "answer the rubric's questions yourself, blind, in a browser", _label)
+    _run_arguments(label)
+    label.add_argument("--rater", default="someone", metavar="NAME", help="whose answers they are (default someone)")
+    label.add_argument("--sample", type=int, default=20, metavar="N", help="how many attempts (default 20)")
+    label.add_argument("--port", type=int, default=0, metavar="N", help="of this machine (default: any that is free)")
+
+    calibrate = add(commands, "calibrate", "how far the judge of a run agrees with people", _calibrate)
+    calibrate.add_argument("run", metavar="RUN", help="a run's folder, or its name under runs/")
+    calibrate.add_argument("labels", metavar="LABELS", nargs="*", help="files of labels (default: those in the run)")
+    calibrate.add_argument("--floor", type=float, metavar="KAPPA", help="for criteria that have no floor of their own")
+    calibrate.add_argument("--again", type=int, default=0, metavar="N", help="ask the judge N times more")
+    calibrate.add_argument("--switch-off", metavar="PATH", help="write the rubric without what is under its floor")
+    _json_argument(calibrate)
 
 
 def _run_arguments(command: argparse.ArgumentParser) -> None:
@@ -58,6 +78,12 @@ def _check(options: argparse.Namespace) -> None:
     check(options.rubric, run=options.run, strict=options.strict, as_json=options.json)
 
 
+def _test(options: argparse.Namespace) -> None:
+    from rft.workbench.goldens import test
+
+    test(options.rubric, judge=options.judge, votes=options.votes, as_json=options.json)
+
+
 def _report(options: argparse.Namespace) -> None:
     from rft.workbench.report import report
 
@@ -68,3 +94,16 @@ def _ablate(options: argparse.Namespace) -> None:
     from rft.workbench.ablate import ablate
 
     ablate(options.run, round=options.round, as_json=options.json)
+
+
+def _calibrate(options: argparse.Namespace) -> None:
+    from rft.workbench.calibrate import run
+
+    given = {key: getattr(options, key) for key in ("floor", "again", "switch_off")}
+    run(options.run, options.labels, as_json=options.json, **given)
+
+
+def _label(options: argparse.Namespace) -> None:
+    from rft.workbench.label import label
+
+    label(options.run, rater=options.rater, sample=options.sample, round=options.round, port=options.port)

@@ -33,7 +33,7 @@ def score(path: str, rubric: str, *, judge: Sequence[str] = (), votes: int = 1, 
     """
     if votes < 1:
         raise RecipeError(f"--votes {votes}: expected at least 1.")
-    recipe = Recipe(name="score", score=Score(rubric=rubric, judge=_section(judge), votes=votes))
+    recipe = Recipe(name="score", score=Score(rubric=rubric, judge=section_of(judge), votes=votes))
     attempts = read(Path(path))
     try:
         with closing(Scorer(recipe)) as scorer:
@@ -116,7 +116,8 @@ def _print(scorer: Scorer, attempts: Iterable[Attempt]) -> Tally:
     return tally
 
 
-def _section(pairs: Sequence[str]) -> Section | None:
+def section_of(pairs: Sequence[str]) -> Section | None:
+    """A judge's section from `key=value` pairs; None when there are none. Raises RecipeError."""
     for pair in pairs:
         if not pair.partition("=")[1]:
             raise RecipeError(f"--judge {pair}: expected key=value, such as use=endpoint.")

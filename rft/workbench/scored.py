@@ -30,6 +30,16 @@ class Scored:
         """The round's reports."""
         return Records(self._folder("score") / "reports.jsonl", Report)
 
+    def all_trajectories(self) -> Iterator[Trajectory]:
+        """Attempts collected and evaluated in the round, by a policy before and after it."""
+        for stage in ("collect", "evaluate"):
+            yield from Records(self.run.stage(self.round, stage).path / "trajectories.jsonl", Trajectory)
+
+    def all_reports(self) -> Iterator[Report]:
+        """The reports on these."""
+        for stage in ("score", "evaluate"):
+            yield from Records(self.run.stage(self.round, stage).path / "reports.jsonl", Report)
+
     def decisions(self) -> Records[Decision]:
         """What selection decided; none in round 0."""
         return Records(self.run.stage(self.round, "select").path / "decisions.jsonl", Decision)
