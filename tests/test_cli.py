@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from rft import cli
-from rft.workbench import commands as workbench
 
 COMMANDS = [
     "ls",
