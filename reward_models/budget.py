@@ -127,12 +127,10 @@ class Account:
     def _spent_out(self, limit: str, estimate: Usage) -> str:
         spent = self._so_far()
         if limit == "money":
-            facts = (
-                f"{spent.money:.4g} of {self.budget.money:g} money is spent, another call may cost {estimate.money:.2g}"
-            )
+            so_far, cap, next_ = f"{spent.money:.4g}", f"{self.budget.money:g} in money", f"{estimate.money:.2g}"
         else:
-            facts = f"{spent.tokens} of {self.budget.tokens} tokens are spent, another call may take {estimate.tokens}"
-        return f"budget: {facts}"
+            so_far, cap, next_ = f"{spent.tokens}", f"{self.budget.tokens} tokens", f"{estimate.tokens}"
+        return f"{so_far} of {cap} is spent and another call may cost {next_}"
 
 
 def estimated_tokens(texts: Sequence[str]) -> int:

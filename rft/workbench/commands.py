@@ -7,7 +7,7 @@ Work = Callable[[argparse.Namespace], None]
 Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Add = Callable[[Commands, str, str, Work], argparse.ArgumentParser]  # type: ignore[valid-type]
 
-NAMES = ("check", "test", "score", "report", "ablate", "label", "calibrate")
+NAMES = ("check", "test", "score", "report", "ablate", "label", "calibrate", "cache")
 """In the order of a rubric's life."""
 
 
@@ -55,6 +55,12 @@ def add_arguments(group: argparse.ArgumentParser, add: Add) -> None:
     calibrate.add_argument("--again", type=int, default=0, metavar="N", help="ask the judge N times more")
     calibrate.add_argument("--switch-off", metavar="PATH", help="write the rubric without what is under its floor")
     _json_argument(calibrate)
+
+    cache = add(commands, "cache", "which verdicts are kept and what they cost; forget some", _cache)
+    cache.add_argument("file", metavar="FILE", nargs="?", default="runs/verdicts.sqlite", help="default: %(default)s")
+    cache.add_argument("--prune", metavar="DAYS", type=float, help="forget verdicts that are older; 0 forgets all")
+    cache.add_argument("--judge", metavar="DIGEST", help="only this judge's, as reports name it")
+    _json_argument(cache)
 
 
 def _run_arguments(command: argparse.ArgumentParser) -> None:
@@ -107,3 +113,9 @@ def _label(options: argparse.Namespace) -> None:
     from rft.workbench.label import label
 
     label(options.run, rater=options.rater, sample=options.sample, round=options.round, port=options.port)
+
+
+def _cache(options: argparse.Namespace) -> None:
+    from rft.workbench.cache import cache
+
+    cache(options.file, prune=options.prune, judge=options.judge, as_json=options.json)
