@@ -245,11 +245,26 @@ def change(config: DictConfig, key: str, value: Any) -> None:
     """Set one dotted key to a value. Raises RecipeError that begins with the key."""
     try:
         _check_keys(_nest(key, value), Recipe, key)
-        OmegaConf.update(config, key, value, merge=False)
+        OmegaConf.update(config, key, _typed(config, key.split("."), value), merge=False)
     except OmegaConfBaseException as error:
         raise RecipeError(f"{key}: {first_line(error)}.") from None
     except (IndexError, TypeError, ValueError) as error:
         raise RecipeError(f"{key}: '{value}' cannot be set ({first_line(error)}).") from None
+
+
+def _typed(config: DictConfig, path: list[str], value: Any) -> Any:
+    """The value as its typed section wants it; sections on the way to it that were left out are begun."""
+    node: Any = config
+    for place, name in enumerate(path, 1):
+        kind = _SECTIONS.get(name)
+        if kind is None:
+            return value
+        if place == len(path):
+            return OmegaConf.merge(OmegaConf.structured(kind), value) if isinstance(value, dict | DictConfig) else value
+        if node[name] is None:
+            node[name] = OmegaConf.structured(kind)
+        node = node[name]
+    return value
 
 
 def to_recipe(config: DictConfig, where: str) -> Recipe:

@@ -40,6 +40,16 @@ def test_overrides_reach_everywhere_and_keep_their_types(path: Path) -> None:
     assert loaded.collect.tasks is None
 
 
+def test_overrides_begin_sections_that_were_left_out_and_set_them_whole(path: Path) -> None:
+    path.write_text(MINIMAL)
+    audit = recipe.load(str(path), ["score.audit.rubric=held_out", "score.audit.share=0.5"]).score.audit
+    assert audit is not None and (audit.rubric, audit.share, audit.margin) == ("held_out", 0.5, 0.05)
+    whole = recipe.load(str(path), ["score.audit.share=0.5", "score.audit={rubric: other}"]).score.audit
+    assert whole is not None and (whole.rubric, whole.share) == ("other", 0.2)
+    assert recipe.load(str(path), ["score.audit.share=0.5", "score.audit=null"]).score.audit is None
+    assert recipe.load(str(path), ["score.budget={tokens: 9}"]).score.budget.tokens == 9
+
+
 def test_a_dump_reads_back_as_the_same_recipe(path: Path, tmp_path: Path) -> None:
     loaded = recipe.load(str(path), ["sandbox.memory=2g", "train.lora={r: 8}"])
     again = tmp_path / "again.yaml"
