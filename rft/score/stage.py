@@ -38,15 +38,17 @@ def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
     Raises RecipeError when the rubric or the judge is wrong, StageError when the budget is spent, when a verdict is
     unknown and the recipe says to stop then, or when the judge could be asked about no trajectory at all.
     """
-    from rft.score.audit import Audit
+    from rft.score import audit as audits  # it is made of what this module holds
 
-    audit = Audit(recipe) if recipe.score.audit is not None else None
+    audit = audits.Audit(recipe) if recipe.score.audit is not None else None
     stage = run.stage(round, "score")
     trajectories = run.stage(round, "collect").path / "trajectories.jsonl"
     run.stage(round, "collect").require()
     path = stage.path / FILE
     if not redo:
         _refuse_other_rubric(path, rubrics.digest(load_rubric(recipe)))
+        if audit is not None:
+            _refuse_other_rubric(stage.path / audits.FILE, rubrics.digest(audit.rubric))
     if not stage.start([trajectories], redo=redo):
         return
     tally = reports(recipe, Records(trajectories, Trajectory), path, title=f"round {round} score")

@@ -11,7 +11,7 @@ from scipy.stats import mannwhitneyu
 
 from reward_models.types import Report, Transcript
 from rft import loop
-from rft.errors import RecipeError
+from rft.errors import RecipeError, StageError
 from rft.recipe import Audit as AuditSection
 from rft.recipe import Recipe, Score, load
 from rft.rundir import Run
@@ -207,6 +207,17 @@ def test_an_audit_that_was_cut_off_goes_on_and_changes_no_report(tmp_path: Path)
     run(watched.recipe, watched, 1)
     assert sorted(audit.read_bytes().splitlines()) == sorted(whole.splitlines()) and scored.read_bytes() == kept
     assert len(list(Records(audit, Report))) == 10
+
+
+def test_an_audit_is_not_mixed_from_two_rubrics(tmp_path: Path) -> None:
+    watched = made(tmp_path)
+    collect(watched, 1, ["works", "please"] * 5)
+    run(watched.recipe, watched, 1)
+    (tmp_path / "audit.yaml").write_text(HELD_OUT.replace(":works", ":says_please"))
+    with pytest.raises(StageError, match=r"audit\.jsonl: made with another version of the rubric"):
+        run(watched.recipe, watched, 1)
+    run(watched.recipe, watched, 1, redo=True)
+    assert watched.stage(1, "score").require().metrics["audit.gap"] == 0.0
 
 
 def test_a_second_judge_audits_the_same_rubric(tmp_path: Path) -> None:
