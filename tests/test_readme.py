@@ -17,6 +17,7 @@ DOCUMENTS = [
     "CONTRIBUTING.md",
     "recipes/README.md",
     "reward_models/README.md",
+    "reward_models/WORKBENCH.md",
     "launch/README.md",
 ]
 

@@ -29,6 +29,10 @@ def run(
 ) -> None:
     """Print the findings, write the page beside the run, and with `switch_off` a rubric without the criteria that are
     under their floor. Raises RecipeError and StageError."""
+    if again < 0:
+        raise RecipeError(f"--again {again}: expected 0 or more.")
+    if floor is not None and not -1.0 <= floor <= 1.0:
+        raise RecipeError(f"--floor {floor:g}: expected a kappa, -1 to 1.")
     rounds = find_rounds(name)
     newest = rounds[-1]
     labels = labelled.read(labelled.files_of(newest.run, files))

@@ -45,6 +45,8 @@ class CriterionMeasures(Record, frozen=True, kw_only=True):
     unknown: dict[str, int]
     """Cause to how many verdicts were unknown for it."""
     unknown_rate: float | None
+    labels: dict[str, int]
+    """Answer to how often it was given, of an ordered or class criterion."""
     disagreement: float | None
     """The share of pairs of votes that differ; None where each question was asked once."""
     effect: Effect | None
@@ -130,6 +132,7 @@ def _measure(table: _Table, criterion: Criterion) -> CriterionMeasures:
         rate=statistics.rate(_by_task(table, values)),
         unknown=dict(unknown),
         unknown_rate=unknown.total() / len(asked) if asked else None,
+        labels=_labels(criterion, asked),
         disagreement=_disagreement(asked),
         effect=None if criterion.rule == "tests_pass" else _effect(table, values),
         variance=float(known.var()) if len(known) else None,
@@ -154,6 +157,11 @@ def _by_task(table: _Table, values: Array) -> dict[str, list[float | None]]:
     for task, value in zip(table.tasks, values, strict=True):
         found.setdefault(task, []).append(None if np.isnan(value) else float(value))
     return found
+
+
+def _labels(criterion: Criterion, verdicts: list[Verdict]) -> dict[str, int]:
+    counts = Counter(verdict.label for verdict in verdicts if not verdict.cause)
+    return {answer: counts[answer] for answer in criterion.answers}
 
 
 def _disagreement(verdicts: list[Verdict]) -> float | None:

@@ -28,7 +28,7 @@ def _findings(scored: Scored, measures: RubricMeasures) -> Findings:
         eyebrow=f"{scored} · {measures.attempts} attempts at {measures.tasks} tasks",
         headline=f"{tests} of {len(measures.criteria)} criteria go with success or failure beyond chance",
         notes=[*scored.warnings(), *_suspicions(measures)],
-        sections=[_answers(measures), _effects(measures), _spread(measures), _pairs(measures)],
+        sections=[_answers(measures), *_labels(measures), _effects(measures), _spread(measures), _pairs(measures)],
     )
 
 
@@ -91,6 +91,18 @@ def _answers(measures: RubricMeasures) -> Section:
         rows=rows,
         note="Rates are in the criterion's own polarity, means over tasks; intervals from a bootstrap over tasks.",
         picture=svg.dots(bars, title="Rate of each criterion with its 95 % interval", names=24),
+    )
+
+
+def _labels(measures: RubricMeasures) -> list[Section]:
+    rows = [
+        [_signed(one), line(answer, 60), str(times), percent(times / total)]
+        for one in measures.criteria
+        if (total := sum(one.labels.values()))
+        for answer, times in one.labels.items()
+    ]
+    return (
+        [Section(title="Which answers", header=["criterion", "answer", "attempts", "share"], rows=rows)] if rows else []
     )
 
 

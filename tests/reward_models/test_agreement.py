@@ -1,5 +1,6 @@
 """Agreement, held against scikit-learn and krippendorff on drawn answers and on labels that people and GPT-4 gave."""
 
+import doctest
 import json
 import math
 import random
@@ -10,6 +11,7 @@ import krippendorff
 import pytest
 from sklearn.metrics import cohen_kappa_score, confusion_matrix
 
+from reward_models import agreement
 from reward_models.agreement import RESAMPLES, Level, Unit, Weights, alpha, confusion, estimate, flips, kappa, raw
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "judges" / "prometheus_eval"
@@ -116,6 +118,11 @@ def test_flips_are_pairs_of_repeats_that_differ() -> None:
     found = flips(estimate([(1.0, 1.0, 1.0), (1.0, 0.0, 1.0), (None, 1.0, 1.0)], raw))
     assert found.value == pytest.approx((0 + 2 / 3 + 0) / 3)
     assert found.low is not None and found.high is not None and found.low <= found.value <= found.high
+
+
+def test_the_example_of_the_workbench_page_gives_what_it_says() -> None:
+    page = Path(agreement.__file__).with_name("WORKBENCH.md")
+    assert doctest.testfile(str(page), module_relative=False).failed == 0
 
 
 @pytest.fixture(scope="module")

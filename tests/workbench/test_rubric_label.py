@@ -37,7 +37,7 @@ def scored(run: Run, tmp_path: Path) -> Scored:
 
 @pytest.fixture
 def session(scored: Scored) -> Iterator[Session]:
-    with labelling(scored, "ann", SAMPLE) as session:
+    with labelling(scored, "first", SAMPLE) as session:
         yield session
 
 
@@ -168,25 +168,25 @@ def test_forms_of_any_size_and_shape(server: Server) -> None:
 
 
 def test_a_session_goes_on_where_it_was_left_even_after_half_a_line(scored: Scored) -> None:
-    with labelling(scored, "ann", 5) as session:
+    with labelling(scored, "first", 5) as session:
         session.take(0, ALL)
         session.take(1, {"looked": "yes"})
         order = session.order
     path = session.path
     path.write_bytes(path.read_bytes() + b'{"trajectory":"tor')
-    with labelling(scored, "ann", 5) as again:
+    with labelling(scored, "first", 5) as again:
         assert again.order == order and again.done() == 1 and again.following() == 1
         assert [asked.given for asked in again.asked(again.transcript(1))][:2] == ["yes", ""]
         again.take(1, ALL)
         assert again.done() == 2
-    with labelling(scored, "bob", 5) as other:
+    with labelling(scored, "second", 5) as other:
         assert sorted(other.order) == sorted(order) and other.order != order and other.done() == 0
-    with labelling(scored, "ann", 9) as larger:
+    with labelling(scored, "first", 9) as larger:
         assert set(larger.order) > set(order) and larger.done() == 2
 
 
 def test_one_rater_has_one_writer(session: Session, scored: Scored) -> None:
-    with pytest.raises(StoreError, match="another process"), labelling(scored, "ann", 5):
+    with pytest.raises(StoreError, match="another process"), labelling(scored, "first", 5):
         pass
 
 

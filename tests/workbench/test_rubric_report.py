@@ -56,6 +56,8 @@ def test_unknowns_and_votes_are_counted(measures: RubricMeasures) -> None:
     assert shaky.rate.unknown == shaky.unknown["judge"] and shaky.disagreement is not None and shaky.disagreement > 0.6
     assert looked.disagreement == 0.0 and one(measures, "solved").disagreement is None
     assert after.unknown_rate is None and after.rate.value is None, "what was not asked is neither known nor unknown"
+    depth = one(measures, "depth")
+    assert list(depth.labels) == ["none", "some", "deep"] and sum(depth.labels.values()) == 79 and not looked.labels
     assert measures.attempts == 79, "an attempt that broke down is left out"
 
 
