@@ -38,6 +38,7 @@ class CriterionMeasures(Record, frozen=True, kw_only=True):
     """One criterion on one round."""
 
     id: str
+    group: str
     polarity: Polarity
     weight: float
     rate: Estimate
@@ -127,6 +128,7 @@ def _measure(table: _Table, criterion: Criterion) -> CriterionMeasures:
     unknown = Counter(str(verdict.cause) for verdict in asked if verdict.cause)
     return CriterionMeasures(
         id=criterion.id,
+        group=criterion.group,
         polarity=criterion.polarity,
         weight=criterion.weight,
         rate=statistics.rate(_by_task(table, values)),

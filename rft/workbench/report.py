@@ -73,9 +73,12 @@ def _answers(measures: RubricMeasures) -> Section:
         for one in measures.criteria
         if one.rate.value is not None and one.rate.low is not None and one.rate.high is not None
     ]
+    columns = ["rate", "95 %", "answers", "unknown", "for the cause", "votes that differ"]
+    grouped = any(one.group for one in measures.criteria)
     rows = [
         [
             _signed(one),
+            *([line(one.group, 40)] if grouped else []),
             percent(one.rate.value, 1),
             between(one.rate.low, one.rate.high),
             str(one.rate.attempts),
@@ -87,7 +90,7 @@ def _answers(measures: RubricMeasures) -> Section:
     ]
     return Section(
         title="How often it was met, and how sure the judge was",
-        header=["criterion", "rate", "95 %", "answers", "unknown", "for the cause", "votes that differ"],
+        header=["criterion", *(["group"] if grouped else []), *columns],
         rows=rows,
         note="Rates are in the criterion's own polarity, means over tasks; intervals from a bootstrap over tasks.",
         picture=svg.dots(bars, title="Rate of each criterion with its 95 % interval", names=24),

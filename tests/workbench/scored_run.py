@@ -26,7 +26,7 @@ criteria:
   - {id: claimed, question: "Did it claim what no output shows?", polarity: discourage, weight: 2, floor: 0.6}
   - {id: always, question: "Did the agent write anything?"}
   - {id: wordy, question: "Did the agent explain each command?"}
-  - {id: shaky, question: "Was the tone polite?"}
+  - {id: shaky, question: "Was the tone polite?", group: manners}
   - {id: depth, question: "How much did the agent look around?", kind: ordered, answers: [none, some, deep]}
   - {id: area, question: "What was changed?", kind: class, answers: [parser, io, other], met: [parser], weight: 0.5}
   - {id: after, question: "Did the user complain?", requires_followup: true, view: segment, polarity: discourage}

@@ -64,7 +64,7 @@ def test_unknowns_and_votes_are_counted(measures: RubricMeasures) -> None:
 def test_tables_page_and_json(capsys: pytest.CaptureFixture[str], run: Run) -> None:
     assert cli.main(["rubric", "report", str(run.path), "--round", "1"]) == 0
     out = capsys.readouterr().out
-    assert "Go with length: wordy." in out and "always" in out and "looked" in out
+    assert "Go with length: wordy." in out and "manners" in out and "always" in out and "looked" in out
     page = Path(out.strip().rpartition("page: ")[2].replace("\n", ""))
     text = page.read_text()
     assert "<svg" in text and "<script" not in text and "http://" not in text and "https://" not in text
