@@ -208,7 +208,8 @@ def _effect(table: _Table, values: Array) -> Effect | None:
 def _effect_interval(counts: Array) -> tuple[float | None, float | None]:
     """Percentiles of a bootstrap over tasks; none where most draws lack attempts of one kind."""
     generator = np.random.default_rng(0)
-    draws = generator.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=RESAMPLES) @ counts
+    kinds, tasks = np.unique(counts, axis=0, return_counts=True)  # tasks that came out alike are drawn as one kind
+    draws = generator.multinomial(len(counts), tasks / len(counts), size=RESAMPLES) @ kinds
     with np.errstate(invalid="ignore", divide="ignore"):
         effects = draws[:, 0] / (draws[:, 0] + draws[:, 1]) - draws[:, 2] / (draws[:, 2] + draws[:, 3])
     known = effects[~np.isnan(effects)]
