@@ -60,6 +60,11 @@ def _in_points(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"[{points(low)}, {points(high)}]"
 
 
+def _chance(p: float) -> str:
+    """A p-value; one that is too small for a number of this machine is not 0."""
+    return f"{p:.2g}" if p >= 1e-99 else "< 1e-99"
+
+
 def _answers(measures: RubricMeasures) -> Section:
     bars = [
         svg.Bar(
@@ -123,8 +128,8 @@ def _effects(measures: RubricMeasures) -> Section:
                 _in_points(effect.low, effect.high),
                 f"{effect.met[0]}/{sum(effect.met)}",
                 f"{effect.unmet[0]}/{sum(effect.unmet)}",
-                f"{effect.p:.2g}",
-                f"{effect.q:.2g}",
+                _chance(effect.p),
+                _chance(effect.q),
             ]
         )
         low, high = (effect.value if end is None else end for end in (effect.low, effect.high))
