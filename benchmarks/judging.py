@@ -157,10 +157,13 @@ def fill(folder: Path, count: int) -> None:
     judge, rubric = scorer.judge, rubrics.load(folder / "ten.yaml")
     assert isinstance(judge, Generative) and scorer.account.cache is not None
     why = "the agent ran the check before it changed a file, and again after it"
-    for number in range(count):
-        shown = render(to_transcript(trajectory(number)), step_chars=judge.step_chars, chars=judge.transcript_chars)
-        keys = Keys(judge.digest(), rubric, shown.text)
-        verdicts = {keys.of(c, 0): Verdict(criterion=c.id, value=1.0, steps=[1], why=why) for c in rubric.criteria}
+    for start in range(0, count, 500):
+        verdicts = {}
+        for number in range(start, min(count, start + 500)):
+            transcript = to_transcript(trajectory(number))
+            shown = render(transcript, step_chars=judge.step_chars, chars=judge.transcript_chars)
+            keys = Keys(judge.digest(), rubric, shown.text)
+            verdicts |= {keys.of(c, 0): Verdict(criterion=c.id, value=1.0, steps=[1], why=why) for c in rubric.criteria}
         scorer.account.cache.put(judge.digest(), verdicts)
     scorer.close()
 

@@ -22,9 +22,12 @@ from reward_models.errors import CacheError
 from reward_models.types import Criterion, Rubric, Verdict
 
 VERSION = 1
+MAPPED = 1 << 28
+"""Bytes of the file that are read as memory."""
 WAIT = 60.0
 """Seconds to wait for another process that writes."""
 _BATCH = 500
+_READ = msgspec.json.Decoder(Verdict)
 _TABLES = """
 CREATE TABLE IF NOT EXISTS verdicts (
     key BLOB PRIMARY KEY, judge TEXT NOT NULL, made REAL NOT NULL, verdict BLOB NOT NULL) WITHOUT ROWID;
@@ -96,7 +99,7 @@ class Cache:
             while batch := list(islice(left, _BATCH)):
                 marks = ",".join("?" * len(batch))
                 rows = connection.execute(f"SELECT key, verdict FROM verdicts WHERE key IN ({marks})", batch)
-                found.update((key, msgspec.json.decode(verdict, type=Verdict)) for key, verdict in rows)
+                found.update((key, _READ.decode(verdict)) for key, verdict in rows)
         return found
 
     def put(
@@ -188,6 +191,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         _to_write_ahead(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA mmap_size = {MAPPED}")
         with _transaction(connection):
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, VERSION):

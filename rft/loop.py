@@ -118,6 +118,7 @@ def check(recipe: Recipe) -> list[tuple[str, str]]:
     import_from_here()
     from rft import train
     from rft.collect import draw_tasks
+    from rft.score import estimate
     from rft.score.audit import Audit
     from rft.score.stage import Scorer
     from rft.select.stage import Funnel
@@ -138,7 +139,8 @@ def check(recipe: Recipe) -> list[tuple[str, str]]:
                 "Name who makes the first attempts, such as {use: demonstrator}."
             )
     Funnel(recipe)
-    rubric = Scorer(recipe).rubric
+    scorer = Scorer(recipe)
+    rubric = scorer.rubric
     audit = Audit(recipe).rubric if recipe.score.audit is not None else None
     train.check(recipe)
     tasks = len(draw_tasks(environment, recipe.collect.split, recipe.collect.tasks, seed=recipe.seed + 1))
@@ -148,6 +150,7 @@ def check(recipe: Recipe) -> list[tuple[str, str]]:
         ("rubric", f"{rubric.name}: {len(rubric.criteria)} criteria"),
         *([("audit", f"{audit.name}: {len(audit.criteria)} criteria")] if audit is not None else []),
         ("attempts a round", f"{tasks} tasks x {recipe.collect.samples} samples = {tasks * recipe.collect.samples}"),
+        *estimate.rows(recipe, scorer, tasks * recipe.collect.samples, _collected(recipe)),
     ]
     held_out = 0
     for split in recipe.evaluate.splits:
@@ -158,6 +161,10 @@ def check(recipe: Recipe) -> list[tuple[str, str]]:
     total = recipe.rounds * tasks * recipe.collect.samples + evaluations * held_out
     rows.append(("attempts in all", f"{total} over {recipe.rounds} rounds and {evaluations} evaluations"))
     return rows
+
+
+def _collected(recipe: Recipe) -> Path:
+    return Run(recipe).stage(1, "collect").path / "trajectories.jsonl"
 
 
 def _summary(manifest: Manifest) -> str:

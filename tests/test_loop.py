@@ -8,6 +8,9 @@ from rft import loop
 from rft import recipe as recipes
 from rft.errors import RecipeError
 from rft.rundir import Run
+from rft.store import Records
+from rft.types import Trajectory
+from tests.conftest import make_trajectory
 
 
 def make(tmp_path: Path, *overrides: str) -> recipes.Recipe:
@@ -37,3 +40,32 @@ def test_a_policy_from_scratch_needs_someone_else_to_make_the_first_attempts(tmp
         loop.check(recipe)
     recipe = make(tmp_path, "policy.create={use: tiny_qwen3}", "collect.inference={use: demonstrator}")
     assert dict(loop.check(recipe))["attempts in all"].endswith("1 rounds and 1 evaluations")
+
+
+JUDGED = "score.judge={use: endpoint, model: m, url: 'http://127.0.0.1:9/v1', price: {prompt: 2, completion: 10}}"
+
+
+def test_check_says_what_judging_a_round_will_take(tmp_path: Path) -> None:
+    plain = make(tmp_path, "collect.tasks=10", "collect.samples=4")
+    assert "judging a round" not in dict(loop.check(plain)), "rules cost nothing"
+    judged = make(tmp_path, "collect.tasks=10", "collect.samples=4", "score.rubric=careful_reader", JUDGED)
+    says = dict(loop.check(judged))["judging a round"]
+    assert says.startswith("about 40 calls, ") and "at the judge's price (going by 12 steps" in says
+    thrice = make(
+        tmp_path, "collect.tasks=10", "collect.samples=4", "score.rubric=careful_reader", JUDGED, "score.votes=3"
+    )
+    assert dict(loop.check(thrice))["judging a round"].startswith("about 120 calls, ")
+    assert not (tmp_path / "runs").exists(), "nothing is asked and nothing is written"
+
+
+def test_check_goes_by_the_rounds_own_attempts_where_there_are_some(tmp_path: Path) -> None:
+    judged = make(tmp_path, "collect.tasks=10", "collect.samples=4", "score.rubric=careful_reader", JUDGED)
+    assumed = dict(loop.check(judged))["judging a round"]
+    folder = Run(judged).stage(1, "collect").path
+    folder.mkdir(parents=True)
+    with Records(folder / "trajectories.jsonl", Trajectory).writer() as append:
+        append(make_trajectory("task-a"))
+    (folder / "trajectories.jsonl").open("ab").write(b'{"id": "torn')
+    found = dict(loop.check(judged))["judging a round"]
+    assert "going by 1 attempts of round 1" in found and found.startswith("about 40 calls")
+    assert found != assumed

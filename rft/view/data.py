@@ -168,6 +168,25 @@ def audit_table(run: RunData) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
+def verdict_table(run: RunData) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: for each round that was scored by a judge or has unknown verdicts, what became of them."""
+    rounds = [round for round in run.rounds if round.count("score", "calls") or round.count("score", "unknown")]
+    manifests = [round.manifests["score"] for round in rounds]
+    start = "unknown_"
+    causes = sorted({name.removeprefix(start) for one in manifests for name in one.counts if name.startswith(start)})
+    header = ["round", "verdicts", "unknown", *(f"by {cause}" for cause in causes), "calls", "from cache", "paid"]
+    names = ["verdicts", "unknown", *(start + cause for cause in causes), "calls", "cached"]
+    rows = [
+        [
+            str(round.number),
+            *(f"{manifest.counts.get(name, 0):,}" for name in names),
+            f"{manifest.metrics['money']:.2f}" if "money" in manifest.metrics else "–",
+        ]
+        for round, manifest in zip(rounds, manifests, strict=True)
+    ]
+    return header, rows
+
+
 def tables(run: RunData) -> dict[str, tuple[list[str], list[list[str | float | int | None]]]]:
     """Name to columns and rows, for trackers: the rounds' held-out metrics and the funnel."""
     estimates: list[list[str | float | int | None]] = [

@@ -43,6 +43,9 @@ def as_markdown(run: RunData) -> str:
         parts += [f"## Behaviours on {run.splits[0]}", _behaviour_table(run)]
     if any(round.funnel for round in run.rounds):
         parts += ["## Attempts left after each rule", _funnel_table(run)]
+    verdicts = data.verdict_table(run)
+    if verdicts[1]:
+        parts += ["## Verdicts, and why some are unknown", markdown.table(*verdicts)]
     if run.audits:
         parts += ["## Audit of a sample", AUDIT_NOTE, markdown.table(*data.audit_table(run))]
     parts.append("`report.html` beside this file has the pictures. Intervals are 95 %, from a bootstrap over tasks.")
@@ -71,6 +74,7 @@ def as_html(run: Run, gathered: RunData, selection: Selection | None) -> str:
         histogram=_histogram(selection),
         table={"header": header, "rows": rows},
         alarms=gathered.alarms,
+        verdicts=data.verdict_table(gathered),
         audits=data.audit_table(gathered),
         audit_note=AUDIT_NOTE,
         promotions=_promotions(gathered),

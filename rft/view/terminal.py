@@ -49,8 +49,12 @@ def run_tables(run: RunData) -> RenderableType:
         parts += ["", _behaviours(run)]
     if any(round.funnel for round in run.rounds):
         parts += ["", _funnel(run)]
+    verdicts = data.verdict_table(run)
+    if verdicts[1]:
+        parts += ["", _plain_table("verdicts, and why some are unknown", verdicts)]
     if run.audits:
-        parts += ["", _audits(run), *(Text(f"reward hacking? {alarm}", style="bold red") for alarm in run.alarms)]
+        audits = _plain_table("audit of a sample", data.audit_table(run))
+        parts += ["", audits, *(Text(f"reward hacking? {alarm}", style="bold red") for alarm in run.alarms)]
     missing = run.missing()
     if missing:
         parts += ["", *(Text(note, style="yellow") for note in missing)]
@@ -154,9 +158,9 @@ def _funnel(run: RunData) -> Table:
     return table
 
 
-def _audits(run: RunData) -> Table:
-    header, rows = data.audit_table(run)
-    table = _table("audit of a sample", *header)
+def _plain_table(title: str, found: tuple[list[str], list[list[str]]]) -> Table:
+    header, rows = found
+    table = _table(title, *header)
     for row in rows:
         table.add_row(*row)
     return table

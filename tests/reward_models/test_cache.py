@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reward_models.budget import Account, Budget
@@ -76,6 +76,7 @@ def test_a_key_is_who_is_asked_about_what() -> None:
     assert Keys("j", later, "t").of(CRITERION, 0) == Keys("j", RUBRIC, "t").of(CRITERION, 0)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.text(), min_size=4, max_size=4), st.lists(st.text(), min_size=4, max_size=4))
 def test_no_two_texts_share_a_key(one: list[str], other: list[str]) -> None:
     def of(parts: list[str]) -> bytes:
