@@ -130,7 +130,7 @@ class Account:
             so_far, cap, next_ = f"{spent.money:.4g}", f"{self.budget.money:g} in money", f"{estimate.money:.2g}"
         else:
             so_far, cap, next_ = f"{spent.tokens}", f"{self.budget.tokens} tokens", f"{estimate.tokens}"
-        return f"{so_far} of {cap} is spent and another call may cost {next_}"
+        return f"another call may cost {next_}, with {so_far} of {cap} spent"
 
 
 def estimated_tokens(texts: Sequence[str]) -> int:

@@ -146,7 +146,8 @@ def test_a_spent_budget_stops_the_stage_and_a_raised_one_goes_on(limit: str, tmp
     with judge_server() as server:
         found, stage = made(server, tmp_path, names, PRICED, budget=Budget(**{limit: caps[0]}))
         with pytest.raises(
-            StageError, match=r"score\.budget: .* spent, .*Raise it and run the same command again"
+            StageError,
+            match=r"score\.budget: .* another call may cost .* spent.*Raise it and run the same command again",
         ) as stop:
             run(found, stage, 1)
         assert "\n" not in str(stop.value)
