@@ -22,8 +22,8 @@ from reward_models.errors import CacheError
 from reward_models.types import Criterion, Rubric, Verdict
 
 VERSION = 1
-MAPPED = 1 << 28
-"""Bytes of the file that are read as memory."""
+CACHED_KB = 16_000
+"""Of the file's pages that a process holds in memory."""
 WAIT = 60.0
 """Seconds to wait for another process that writes."""
 _BATCH = 500
@@ -191,7 +191,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         _to_write_ahead(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA mmap_size = {MAPPED}")
+        connection.execute(f"PRAGMA cache_size = -{CACHED_KB}")
         with _transaction(connection):
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, VERSION):

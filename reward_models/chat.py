@@ -5,6 +5,7 @@ tries it now and then (a circuit breaker; M. Nygard, Release It!, 2007).
 """
 
 import email.utils
+import functools
 import random
 import re
 import threading
@@ -157,9 +158,10 @@ class Transport:
         headers = {"Content-Type": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
+        end = time.monotonic() + left
         try:
-            with self._client.stream("POST", self.url, content=data, headers=headers, timeout=left) as response:
-                answer = self._read(response, time.monotonic() + left)
+            with self._client.stream("POST", self._address, content=data, headers=headers, timeout=left) as response:
+                answer = self._read(response, end)
         except httpx.HTTPError as error:
             raise _Again(self._clean(f"{type(error).__name__}: {error}"), broken=True) from None
         except (httpx.InvalidURL, RuntimeError, ValueError) as error:  # RuntimeError: closed meanwhile
@@ -173,6 +175,11 @@ class Transport:
             return msgspec.json.decode(answer, type=kind)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise _Again(self._clean(f"the answer has another shape: {error}")) from None
+
+    @functools.cached_property
+    def _address(self) -> httpx.URL:
+        """Parsed once, not for each request. Raises httpx.InvalidURL."""
+        return httpx.URL(self.url)
 
     def _read(self, response: httpx.Response, end: float) -> bytes:
         answer = bytearray()

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,19 +17,31 @@ QUOTED = 4_000
 """Characters of an unreadable reply that the judge is shown again."""
 
 Messages = list[dict[str, str]]
+_PLACE = secrets.token_hex(16)
+"""Where the transcript goes; no rubric can hold it."""
+_rendered: dict[str, tuple[str, str]] = {}
 
 
 def first_messages(rubric: Rubric, questions: Sequence[Criterion], shown: Rendered) -> Messages:
     """The chat that asks: rules first, then the rubric, the transcript, and the questions last, so that servers can
     keep what comes before them."""
-    user = _render(
-        "judge_user",
-        name=rubric.name,
-        description=rubric.description,
-        transcript=shown.text,
-        questions=questions,
-    )
-    return [_message("system", _render("judge_system", fence=shown.fence)), _message("user", user)]
+    before, after = _around(rubric, questions)
+    system = _render("judge_system", fence=shown.fence)
+    return [_message("system", system), _message("user", f"{before}{shown.text}{after}")]
+
+
+def _around(rubric: Rubric, questions: Sequence[Criterion]) -> tuple[str, str]:
+    """What stands before and after the transcript; the same for all transcripts, and so rendered once."""
+    key = repr((rubric.name, rubric.description, questions))
+    found = _rendered.get(key)
+    if found is None:
+        fields = {"name": rubric.name, "description": rubric.description, "questions": questions}
+        before, _, after = _render("judge_user", transcript=_PLACE, **fields).partition(_PLACE)
+        found = before, after
+        if len(_rendered) >= 1_000:
+            _rendered.clear()
+        _rendered[key] = found
+    return found
 
 
 def messages_again(messages: Messages, reply: str, problem: str, questions: Sequence[Criterion]) -> Messages:
