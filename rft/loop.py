@@ -5,16 +5,18 @@ evaluates. A stage that is done is skipped, so the same command carries on where
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from reward_models.types import Report
 from rft.agents.attempt import messages_of
 from rft.errors import RecipeError
 from rft.plugins import build, import_from_here
 from rft.progress import say
 from rft.recipe import Recipe, to_config
 from rft.rundir import Manifest, Run
+from rft.select import lessons
 from rft.store import Records
 from rft.tracking import Tracker
 from rft.types import Trajectory
@@ -83,7 +85,11 @@ def create_policy(recipe: Recipe, run: Run) -> None:
     collected = run.stage(1, "collect")
     collected.require()
     attempts = Records(collected.path / "trajectories.jsonl", Trajectory)
-    texts = (f"{m.role}\n{m.content}" for attempt in attempts for m in messages_of(attempt.prompt, attempt.steps))
+    texts: Iterable[str] = (
+        f"{m.role}\n{m.content}" for attempt in attempts for m in messages_of(attempt.prompt, attempt.steps)
+    )
+    if recipe.policy.judging is not None:
+        texts = lessons.texts(recipe, attempts, Records(run.stage(1, "score").path / "reports.jsonl", Report))
     say(f"policy: making {path} from scratch")
     build("fresh", recipe.policy.create, "policy.create").make(path, texts, recipe.seed)
 

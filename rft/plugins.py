@@ -33,6 +33,7 @@ NAMES: dict[str, dict[str, str]] = {
         "demonstrator": "rft.inference.demonstrator:Demonstrator",
         "local": "rft.inference.local:Local",
         "endpoint": "rft.inference.endpoint:Endpoint",
+        "mixture": "rft.inference.mixture:Mixture",
     },
     "pool": {
         "serial": "rft.pools.serial:Serial",
@@ -42,6 +43,7 @@ NAMES: dict[str, dict[str, str]] = {
     "judge": {
         "scripted": "reward_models.judges:Scripted",
         "endpoint": "reward_models.judges:Endpoint",
+        "local": "reward_models.judges:Local",
     },
     "rule": {
         "finished": "rft.select.rules:Finished",
@@ -64,6 +66,7 @@ NAMES: dict[str, dict[str, str]] = {
     },
     "fresh": {
         "tiny_qwen3": "rft.inference.fresh:TinyQwen3",
+        "retokenised": "rft.inference.retokenised:Retokenised",
     },
 }
 

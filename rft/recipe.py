@@ -36,6 +36,16 @@ class Sampling:
 
 
 @dataclass(kw_only=True)
+class Judging:
+    """How a policy judges attempts."""
+
+    rubric: str = MISSING
+    """The rubric whose questions it learns; the verdicts on the criteria of the same ids in `score.rubric` teach it."""
+    judge: Section = field(default_factory=lambda: {"use": "local"})
+    """How it is asked: the judge that it becomes, without its model."""
+
+
+@dataclass(kw_only=True)
 class Policy:
     """The model being trained and how it is asked."""
 
@@ -43,6 +53,8 @@ class Policy:
     """A directory, a hub name, or the name of a model that ships with rft (kata-base)."""
     create: Section | None = None
     """Makes the model from scratch, its vocabulary learnt from the first round's attempts: `{use: tiny_qwen3, …}`."""
+    judging: Judging | None = None
+    """The policy judges attempts, and does not work on tasks: `collect.inference` makes the attempts."""
     inference: Section = field(default_factory=lambda: {"use": "local"})
     """Which engine answers."""
     sampling: Sampling = field(default_factory=Sampling)
@@ -229,6 +241,12 @@ def shipped_content(folder: str) -> Path:
     return inside if inside.is_dir() else Path(str(resources.files("rft"))).parent / folder
 
 
+def shipped_model(name: str) -> str:
+    """The folder of a model that ships with rft; any other name, a directory or one of the hub, as it is."""
+    folder = shipped_content("recipes") / "models" / name
+    return str(folder) if (folder / "config.json").is_file() else name
+
+
 def apply_override(config: DictConfig, override: str) -> None:
     """Set one dotted key, list positions included; the value is parsed as OmegaConf parses YAML."""
     key, equals, value = override.partition("=")
@@ -366,6 +384,7 @@ def _check_keys(data: Any, kind: Any, where: str) -> None:
 
 _SECTIONS: dict[str, Any] = {
     "policy": Policy,
+    "judging": Judging,
     "sampling": Sampling,
     "collect": Collect,
     "score": Score,

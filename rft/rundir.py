@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from rft import store
 from rft.errors import RecipeError, StageError, StoreError, did_you_mean
-from rft.recipe import Recipe, dump, shipped_content, to_config
+from rft.recipe import Recipe, dump, shipped_model, to_config
 from rft.types import Record
 
 STAGES = ("collect", "score", "select", "train", "evaluate")
@@ -30,10 +30,10 @@ READS: dict[str, tuple[str, ...]] = {
         *("collect.split", "collect.tasks", "collect.samples", "collect.inference"),
     ),
     "score": ("seed", *_SCORING, "score.dropout", "score.audit"),
-    "select": ("seed", "select", "policy.model"),
+    "select": ("seed", "select", "policy.model", "policy.judging"),
     "train": ("seed", "train", "policy.model"),
     "evaluate": (
-        *("seed", "policy.sampling", "environment", "sandbox", "agent", *_SCORING),
+        *("seed", "policy.sampling", "policy.judging", "environment", "sandbox", "agent", *_SCORING),
         *("evaluate.splits", "evaluate.tasks", "evaluate.samples", "evaluate.promote_if"),
     ),
 }
@@ -215,9 +215,10 @@ class Run:
         return [(n, stage) for n, stage in every if stage != "evaluate" or self.is_evaluated(n)]
 
     def is_evaluated(self, round: int) -> bool:
-        """Whether the recipe evaluates that round. A policy that is still to be made is not evaluated as round 0."""
-        wanted = self.recipe.evaluate
-        if not wanted.splits or (round == 0 and self.recipe.policy.create is not None):
+        """Whether the recipe evaluates that round. A policy that is still to be made, or that has not learnt to judge,
+        is not evaluated as round 0."""
+        wanted, policy = self.recipe.evaluate, self.recipe.policy
+        if not wanted.splits or (round == 0 and (policy.create is not None or policy.judging is not None)):
             return False
         return round % wanted.every == 0 or round == self.recipe.rounds
 
@@ -225,8 +226,7 @@ class Run:
         """The recipe's model: shipped with rft, a directory or a hub name; one made from scratch lives in the run."""
         if self.recipe.policy.create:
             return str(self.path / "policy")
-        shipped = shipped_content("recipes") / "models" / self.recipe.policy.model
-        return str(shipped) if (shipped / "config.json").is_file() else self.recipe.policy.model
+        return shipped_model(self.recipe.policy.model)
 
     def checkpoint(self, round: int) -> Path:
         """Where a round's training leaves the new policy."""

@@ -187,6 +187,9 @@ class Example(Record, frozen=True, kw_only=True):
     ids: list[int]
     spans: list[tuple[int, int]]
     """`ids[start:end]` are learnt; everything else is context."""
+    shared: int = 0
+    """Above 0 the row branches: each span and what stands before it, back to the span before, follows the first
+    `shared` tokens alone, and does not see the other spans."""
     weight: float = 1.0
     provenance: str
     """`recorded`: the engine's own tokens; `rendered`: derived from messages under the prefix check."""

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 ROWS = [
     {"reward_models"},
     {"rft.types", "rft.errors", "rft.store"},
-    {"rft.recipe", "rft.plugins", "rft.rundir", "rft.tracking", "rft.interfaces", "rft.progress"},
+    {"rft.recipe", "rft.plugins", "rft.rundir", "rft.tracking", "rft.interfaces", "rft.progress", "rft.transcript"},
     {"rft.environments", "rft.sandboxes", "rft.agents", "rft.inference", "rft.pools"},
     {"rft.collect", "rft.score", "rft.select", "rft.train"},
     {"rft.evaluate"},
@@ -30,9 +30,11 @@ HOLD_A_MODEL = {
     "rft/train/worker.py",
     "rft/train/sft.py",
     "rft/train/trainer.py",
+    "rft/train/branches.py",
     "rft/inference/engine.py",
     "rft/inference/attention.py",
     "rft/inference/draw.py",
+    "reward_models/judges/shared_prefix.py",
 }
 """Modules that only make sense with a model and are themselves imported where it is needed."""
 

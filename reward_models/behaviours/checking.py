@@ -17,7 +17,10 @@ def reproduced_before_edit(transcript: Transcript) -> Finding:
     failed = next((act for act in early if act.failed), None)
     if failed:
         return Finding(
-            value=1.0, why="a check failed before the first change", steps=[failed.step], evidence=failed.deed.text
+            value=1.0,
+            why="a check failed before the first change" if first else "a check failed",
+            steps=[failed.step, *([first.step] if first else [])],
+            evidence=failed.deed.text,
         )
     late = [act for act in (history.after(first) if first else []) if act.deed.kind == "check"]
     for act in early:
@@ -29,7 +32,9 @@ def reproduced_before_edit(transcript: Transcript) -> Finding:
             return Finding(
                 value=None, why="a program ran before the first change; its output needs a reader", steps=[act.step]
             )
-    return Finding(value=0.0, why="no check showed a failure before the first change" if first else "no check failed")
+    if first is None:
+        return Finding(value=0.0, why="no check failed")
+    return Finding(value=0.0, why="no check showed a failure before the first change", steps=[first.step])
 
 
 def verified_after_edit(transcript: Transcript) -> Finding:

@@ -5,7 +5,6 @@ Reads the round's checkpoint and the earlier evaluations; writes `5_evaluate/tra
 rounds can be compared in pairs.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -13,12 +12,10 @@ import msgspec
 from reward_models import rubric as rubrics
 from reward_models.types import Polarity, Report
 from rft import collect, score
-from rft.collect import Owed
 from rft.errors import RecipeError, StoreError
-from rft.evaluate import markdown, summary
+from rft.evaluate import judging, markdown, summary
+from rft.evaluate.owed import owed
 from rft.evaluate.summary import EvaluationReport, Measured
-from rft.interfaces import Environment
-from rft.plugins import build
 from rft.recipe import Recipe
 from rft.rundir import Run, Stage
 from rft.score.stage import load_rubric
@@ -34,6 +31,9 @@ def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
 
     Raises StageError when too many attempts broke down, RecipeError when `evaluate` names what does not exist.
     """
+    if recipe.policy.judging is not None:
+        judging.run(recipe, recipe.policy.judging, run, round, redo=redo)
+        return
     criteria = _criteria(recipe)
     summary.check_metric(recipe.evaluate.promote_if, criteria)
     stage = run.stage(round, "evaluate")
@@ -55,15 +55,6 @@ def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
         counts=_counts(report),
         metrics=summary.flat(report),
     )
-
-
-def owed(recipe: Recipe, round: int) -> Iterator[Owed]:
-    """Every attempt of an evaluation; tasks, samples and seeds are the same in every round."""
-    environment: Environment = build("environment", recipe.environment, "environment")
-    for split in dict.fromkeys(recipe.evaluate.splits):
-        tasks = collect.draw_tasks(environment, split, recipe.evaluate.tasks, seed=recipe.seed)
-        seed = f"{recipe.seed}/evaluate"
-        yield from collect.owed_attempts(tasks, recipe.evaluate.samples, round, seed=seed)
 
 
 def measure(stage: Stage, criteria: dict[str, Polarity]) -> dict[str, Measured]:

@@ -85,15 +85,26 @@ class TinyQwen3:
         return model.to(getattr(torch, self.dtype))
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int, max_position: int) -> Any:
-    """A byte-level BPE tokenizer with the chat template beside this module; fewer merges when the texts hold fewer."""
+WRITING = r"""[0-9|<>=+\-*/%!(),:\[\]'"]"""
+"""Pieces for a model that writes commands: a small one copies line numbers and operators only where they are the same
+tokens in every surrounding."""
+READING = r"[0-9]|\n(?:\| ?)?|[^\n\w]*[^\W0-9]+|[^\n\w]+"
+"""Pieces for a model that reads much and writes little: words with the signs before them, digits alone."""
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int, max_position: int, pieces: str = WRITING) -> Any:
+    """A byte-level BPE tokenizer with the chat template beside this module; fewer merges when the texts hold fewer.
+
+    `pieces` is the pattern of what merges stay within, as they do within what lies between two of them.
+    """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     bpe = Tokenizer(models.BPE())
-    # A small model copies line numbers and operators only where they are the same tokens in every surrounding.
-    alone = pre_tokenizers.Split(Regex(r"""[0-9|<>=+\-*/%!(),:\[\]'"]"""), behavior="isolated")
-    bpe.pre_tokenizer = pre_tokenizers.Sequence([alone, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    apart = pre_tokenizers.Split(Regex(pieces), behavior="isolated")
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [apart, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pieces == WRITING)]
+    )
     bpe.decoder = decoders.ByteLevel()
     bpe.train_from_iterator(
         texts,

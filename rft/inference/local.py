@@ -13,6 +13,7 @@ from typing import Any, Literal
 from rft.errors import ContextFull, InferenceError, RecipeError
 from rft.inference.chat import Chat, Turn
 from rft.plugins import first_line
+from rft.recipe import shipped_model
 from rft.types import Completion, Message, Task
 
 
@@ -27,6 +28,8 @@ class Local:
     greedy answer (temperature 0) has the model's own.
     """
 
+    model: str | None = None
+    """Another model than the policy, for a teacher: a directory, a hub name, or one that ships with rft."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto`: as the checkpoint is stored."""
     device: str = "auto"
@@ -55,6 +58,7 @@ class Local:
         from rft.inference.engine import Engine
 
         device = self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+        model = shipped_model(self.model) if self.model else model
         tokenizer, network = read_checkpoint(model, self.dtype, device)
         self.chat = Chat(tokenizer, f"policy.model: '{model}'")
         self.context = self.max_context or network.config.get_text_config().max_position_embeddings

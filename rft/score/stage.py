@@ -22,8 +22,8 @@ from rft.plugins import build, import_from_here
 from rft.progress import progress, say
 from rft.recipe import Recipe
 from rft.rundir import Run
-from rft.score.transcript import to_transcript
 from rft.store import Records
+from rft.transcript import to_transcript
 from rft.types import Trajectory
 
 FILE = "reports.jsonl"

@@ -16,6 +16,7 @@ from rft.recipe import Recipe
 from rft.rundir import Run
 from rft.select.candidate import Candidate
 from rft.select.examples import examples_of
+from rft.select.lessons import Lessons
 from rft.store import Records
 from rft.types import Decision, Example, Record, Trajectory
 
@@ -90,7 +91,7 @@ def groups(run: Run, round: int) -> "Groups":
         run.stage(round, "collect").path / "trajectories.jsonl",
         run.stage(round, "score").path / "reports.jsonl",
         seed=run.recipe.seed,
-        tokenizer=_Tokenizer(run.policy(round)),
+        learn=_learning(run.recipe, run.policy(round)),
     )
 
 
@@ -175,7 +176,7 @@ def _names(rules: list[dict[str, Any]]) -> list[str]:
 class Groups:
     """The attempts at each task, in a drawn order of tasks; holds offsets, not records."""
 
-    def __init__(self, trajectories: Path, reports: Path, *, seed: int, tokenizer: "_Tokenizer") -> None:
+    def __init__(self, trajectories: Path, reports: Path, *, seed: int, learn: "Learning") -> None:
         self._trajectories = Records(trajectories, Trajectory)
         self._reports = Records(reports, Report)
         self._report_at = self._reports.index()
@@ -183,7 +184,7 @@ class Groups:
         for offset, record in self._trajectories.scan():
             self._offsets.setdefault(record.task_id, []).append(offset)
         self._seed = seed
-        self._tokenizer = tokenizer
+        self._learn = learn
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -198,27 +199,33 @@ class Groups:
     def _candidate(self, trajectory: Trajectory) -> Candidate:
         offset = self._report_at.get(trajectory.id)
         learnable = trajectory.failure is None and any(step.reply for step in trajectory.steps)
+        report = self._reports.at(offset) if offset is not None else None
         return Candidate(
             trajectory=trajectory,
-            report=self._reports.at(offset) if offset is not None else None,
-            examples=examples_of(trajectory, self._tokenizer.of(trajectory)) if learnable else [],
+            report=report,
+            examples=self._learn(trajectory, report) if learnable else [],
             seed=self._seed,
         )
 
 
-class _Tokenizer:
-    """The policy's tokenizer, loaded only where an engine gave no token ids."""
+Learning = Callable[[Trajectory, Report | None], list[Example]]
+"""What would be learnt from an attempt and its report."""
+
+
+def _learning(recipe: Recipe, model: str) -> Learning:
+    return Lessons(recipe, model) if recipe.policy.judging is not None else _Replies(model)
+
+
+class _Replies:
+    """What the policy wrote; its tokenizer is loaded only where an engine gave no token ids."""
 
     def __init__(self, model: str) -> None:
         self._model = model
         self._loaded: Any = None
 
-    def of(self, trajectory: Trajectory) -> Any:
-        """None for recorded tokens."""
-        if trajectory.tokens:
-            return None
-        if self._loaded is None:
+    def __call__(self, trajectory: Trajectory, report: Report | None) -> list[Example]:
+        if self._loaded is None and not trajectory.tokens:
             from transformers import AutoTokenizer
 
             self._loaded = AutoTokenizer.from_pretrained(self._model)
-        return self._loaded
+        return examples_of(trajectory, self._loaded)

@@ -23,6 +23,8 @@ class Row:
     id: str
     ids: Any
     labels: Any
+    branches: Any
+    """Of each token the number of its branch, 0 for what all branches read; all 0 in a row without branches."""
     learnt: int
 
 
@@ -53,7 +55,21 @@ def _row(example: Example, learn: str) -> Row:
         raise StageError(
             f"{example.id}: has weight {example.weight}; sft learns every token alike. Leave weights out of select."
         )
-    return Row(id=example.id, ids=ids, labels=labels, learnt=learnt)
+    return Row(id=example.id, ids=ids, labels=labels, branches=_branches(example), learnt=learnt)
+
+
+def _branches(example: Example) -> Any:
+    branches = np.zeros(len(example.ids), dtype=np.int32)
+    if example.shared:
+        if not example.shared < example.spans[0][0] or example.spans[-1][1] != len(example.ids):
+            raise StageError(
+                f"{example.id}: branches after {example.shared} tokens, and its spans do not cover what follows; "
+                "expected each branch to end with its span. Redo select with --redo."
+            )
+        starts = [example.shared, *(end for _, end in example.spans[:-1])]
+        for number, (start, (_, end)) in enumerate(zip(starts, example.spans, strict=True), 1):
+            branches[start:end] = number
+    return branches
 
 
 def check_lengths(rows: Sequence[Row], limit: int, what: str) -> None:

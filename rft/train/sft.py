@@ -18,6 +18,7 @@ from trl import SFTConfig
 from rft.errors import RecipeError, StageError
 from rft.plugins import first_line
 from rft.store import write_atomic
+from rft.train.branches import COLUMN, BranchCollator
 from rft.train.options import check_lora, check_trl
 from rft.train.process import Result, Spec
 from rft.train.resume import mark_complete
@@ -123,21 +124,37 @@ def build_trainer(spec: Spec, options: dict[str, Any], rows: Sequence[Row]) -> T
         from peft import LoraConfig
 
         lora = LoraConfig(**{"task_type": "CAUSAL_LM", **spec.lora})
-    data = Dataset.from_dict({"input_ids": [row.ids for row in rows], "labels": [row.labels for row in rows]})
-    return trainer_class(config)(
+    columns = {"input_ids": [row.ids for row in rows], "labels": [row.labels for row in rows]}
+    branching = any(row.branches.any() for row in rows)
+    if branching:
+        columns[COLUMN] = [row.branches for row in rows]
+    tokenizer = AutoTokenizer.from_pretrained(spec.model)
+    return trainer_class(config, branching)(
         model=spec.model,
         args=config,
-        train_dataset=data,
-        processing_class=AutoTokenizer.from_pretrained(spec.model),
+        train_dataset=Dataset.from_dict(columns),
+        processing_class=tokenizer,
+        data_collator=BranchCollator(_padding(tokenizer)) if branching else None,
         peft_config=lora,
         callbacks=[Log(Path(spec.folder) / "log.jsonl"), Complete()],
     )
 
 
-def trainer_class(config: SFTConfig) -> type[Trainer]:
-    """TRL's own loss where it has a kernel for the learnt tokens alone, or where the recipe asks for another loss."""
+def _padding(tokenizer: Any) -> int:
+    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
+
+
+def trainer_class(config: SFTConfig, branching: bool = False) -> type[Trainer]:
+    """TRL's own loss where it has a kernel for the learnt tokens alone, or where the recipe asks for another loss.
+
+    Raises RecipeError for rows that branch and options that cannot keep the branches apart.
+    """
     plain = config.loss_type == "nll" and not config.label_smoothing_factor and config.router_aux_loss_coef is None
-    return LearntLossTrainer if plain and not torch.cuda.is_available() else Trainer
+    if branching and (not plain or config.packing or config.padding_free):
+        raise RecipeError(
+            "train.trl: examples that branch take the plain loss of unpacked rows. Leave other options out."
+        )
+    return LearntLossTrainer if plain and (branching or not torch.cuda.is_available()) else Trainer
 
 
 def _check_processes(spec: Spec, trainer: Trainer) -> None:

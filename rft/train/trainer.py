@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import Sampler
 from trl import SFTTrainer
 
+from rft.train.branches import COLUMN
 from rft.train.rows import IGNORED
 
 SORTED_TOGETHER = 16
@@ -62,6 +63,11 @@ class LengthGrouped(Sampler):  # type: ignore[misc]
 
 class Trainer(SFTTrainer):  # type: ignore[misc]
     """TRL's trainer; `group_by_length` draws from the seed, where the library's own order is lost in a resume."""
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        if COLUMN not in self._signature_columns:
+            self._signature_columns.append(COLUMN)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if self.args.train_sampling_strategy != "group_by_length":

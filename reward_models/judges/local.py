@@ -1,0 +1,368 @@
+"""A judge that is a transformers checkpoint in this process. Reads the checkpoint's directory.
+
+torch is imported when the model is first asked.
+"""
+
+import contextlib
+import hashlib
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from reward_models.errors import JudgeDown, RubricError
+from reward_models.judges.base import Judgement
+from reward_models.judges.dialogue import UNKNOWN, Dialogue, read_reason
+from reward_models.transcript import Rendered, render
+from reward_models.types import Criterion, Rubric, Transcript, Verdict, View
+
+LEAST_CHARS = 1_000
+"""A transcript that does not fit the model's context at this length cannot be judged by it."""
+FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
+
+
+class Asked(NamedTuple):
+    """Questions about one rendering of a transcript, as tokens."""
+
+    prefix: list[int]
+    questions: list[list[int]]
+    answers: list[list[list[int]]]
+    """Of each question its allowed answers as tokens."""
+    replies: list["Reply"]
+    """Filled when the model has been asked."""
+
+
+class Reply(NamedTuple):
+    reason: str
+    chances: list[float]
+    """Of each allowed answer, adding up to 1."""
+    tokens: int
+
+
+@dataclass(kw_only=True)
+class Local:
+    """Reads a transcript once and answers all questions about it side by side, each as if it were the only one.
+
+    A short reason is written greedily; then the answer is chosen among those that are allowed, and its probability
+    among them is the verdict's value: P(yes) / (P(yes) + P(no)), the expected rank of ordered answers, or whether
+    the most probable class counts as met. Where *unknown* is the most probable answer the verdict is unknown.
+    The answers follow from the model alone, so several votes are one.
+    """
+
+    model: str
+    """A directory, or a hub name."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """`auto`: as stored on a GPU, and float32, which every processor is fast at, elsewhere."""
+    device: str = "auto"
+    """`auto`: cuda where there is one, else cpu."""
+    reason_tokens: int = 64
+    """The most tokens of a reason."""
+    step_chars: int = 4_000
+    """Longer parts of a step are cut in the middle."""
+    transcript_chars: int = 120_000
+    """A longer transcript is cut shorter, then loses steps in its middle; so is one that overflows the context."""
+    max_context: int | None = None
+    """Tokens of transcript, question and reply; the model's own limit when left out."""
+    concurrent: int = 16
+    """Transcripts judged at once, in one batch."""
+    threads: int | None = None
+    """torch's threads; torch decides when left out."""
+    _read: Any = field(init=False, default=None, repr=False)
+    _together: Any = field(init=False, default=None, repr=False)
+    _lock: threading.Lock = field(init=False, default_factory=threading.Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.reason_tokens < 1 or self.concurrent < 1:
+            raise RubricError("reason_tokens and concurrent must be at least 1")
+
+    def digest(self) -> str:
+        """A short content address of the weights, the tokenizer, and how the model is asked. Raises RubricError."""
+        state = hashlib.sha256()
+        for path in sorted(p for pattern in FILES for p in _folder(self.model).glob(pattern)):
+            state.update(f"{path.name}\0".encode())
+            with path.open("rb") as file:
+                state.update(hashlib.file_digest(file, "sha256").digest())
+        how = ["local", self.reason_tokens, self.step_chars, self.transcript_chars, self.max_context]
+        state.update(msgspec.json.encode(how))
+        return state.hexdigest()[:16]
+
+    def judge(
+        self, transcript: Transcript, rubric: Rubric, questions: Sequence[Criterion], *, votes: int, first: int = 0
+    ) -> Judgement:
+        """One verdict for each question. A transcript that cannot be fitted into the context is the failure."""
+        judgement = Judgement(verdicts=[])
+        found: dict[str, Verdict] = {}
+        for view, asked in by_view(rubric, questions):
+            try:
+                shown, job = self.fitted(transcript, view, asked)
+                self._loaded().run(job)
+            except JudgeDown as error:
+                judgement.failure = str(error)
+                why = f"the judge could not be asked: {error}"
+                found |= {c.id: Verdict(criterion=c.id, value=None, why=why, cause="outage") for c in asked}
+                continue
+            judgement.cut += shown.cut
+            judgement.calls += 1
+            judgement.prompt_tokens += len(job.prefix) + sum(map(len, job.questions))
+            judgement.completion_tokens += sum(reply.tokens for reply in job.replies)
+            found |= {c.id: verdict(c, reply, shown.steps) for c, reply in zip(asked, job.replies, strict=True)}
+        judgement.verdicts = [found[criterion.id] for criterion in questions]
+        return judgement
+
+    def fitted(self, transcript: Transcript, view: View, questions: Sequence[Criterion]) -> tuple[Rendered, "Asked"]:
+        """The transcript as the model reads it, cut until it fits the context with any of the questions and its reply.
+
+        Raises JudgeDown when it never fits, RubricError when the checkpoint cannot be read.
+        """
+        dialogue, context = self._dialogue()
+        suffixes = [dialogue.question(criterion) for criterion in questions]
+        choices = [[dialogue.text(f" {answer}") for answer in allowed(criterion)] for criterion in questions]
+        longest = max(len(text) for texts in choices for text in texts)
+        room = context - max(map(len, suffixes)) - self.reason_tokens - len(dialogue.answer) - longest - 1
+        chars = self.transcript_chars
+        while True:
+            shown = self.shown(transcript, view, chars)
+            prefix = dialogue.transcript(shown.text)
+            if len(prefix) <= room:
+                return shown, Asked(prefix, suffixes, choices, [])
+            if chars <= LEAST_CHARS:
+                raise JudgeDown(
+                    f"{self.model}: {len(prefix)} tokens of transcript do not fit the {room} that the model's context "
+                    "leaves; expected room for a thousand characters"
+                )
+            chars = max(LEAST_CHARS, min(chars // 2, int(len(shown.text) * 0.9 * room / len(prefix))))
+
+    def shown(self, transcript: Transcript, view: View, chars: int | None = None) -> Rendered:
+        """The transcript as text of at most `chars` characters."""
+        most = self.transcript_chars if chars is None else chars
+        return render(transcript, view=view, step_chars=self.step_chars, chars=most, style="quote")
+
+    def example(
+        self, asked: "Asked", replies: Sequence[tuple[str, Sequence[int], str]]
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """What the judge would read and write: the ids, and the spans of the replies among them.
+
+        `replies` are the reason, the cited steps and the answer to each question. All follow the shared `asked.prefix`.
+        """
+        dialogue, _ = self._dialogue()
+        ids = list(asked.prefix)
+        spans = []
+        for question, (reason, steps, answer) in zip(asked.questions, replies, strict=True):
+            start = len(ids) + len(question)
+            ids += [*question, *dialogue.reply(reason, steps, answer)]
+            spans.append((start, len(ids)))
+        return ids, spans
+
+    def _dialogue(self) -> tuple[Dialogue, int]:
+        """The tokenizer at work, and the tokens of the model's context."""
+        with self._lock:
+            if self._read is None:
+                from transformers import AutoConfig, AutoTokenizer
+
+                folder = _folder(self.model)
+                with _blaming(self.model):
+                    tokenizer = AutoTokenizer.from_pretrained(folder)
+                    config = AutoConfig.from_pretrained(folder).get_text_config()
+                self._read = (
+                    Dialogue(tokenizer, f"model '{self.model}'"),
+                    self.max_context or int(config.max_position_embeddings),
+                )
+            read: tuple[Dialogue, int] = self._read
+            return read
+
+    def _loaded(self) -> "_Together":
+        dialogue, _ = self._dialogue()
+        with self._lock:
+            if self._together is None:
+                self._together = _Together(dialogue, self._reader(), self.reason_tokens, self.concurrent)
+            together: _Together = self._together
+            return together
+
+    def _reader(self) -> Any:
+        import torch
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
+
+        from reward_models.judges.shared_prefix import Reader
+
+        logging.disable_progress_bar()
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        device = self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+        dtype = "float32" if self.dtype == "auto" and device == "cpu" else self.dtype
+        folder = _folder(self.model)
+        with _blaming(self.model):
+            network = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype if dtype == "auto" else getattr(torch, dtype)
+            )
+            return Reader(network.to(device).eval())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key not in ("_lock", "_read", "_together")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= {**state, "_lock": threading.Lock(), "_read": None, "_together": None}
+
+
+class _Together:
+    """Jobs of many threads, run in batches: whoever finds the model free takes along all who wait."""
+
+    def __init__(self, dialogue: Dialogue, reader: Any, reason_tokens: int, most: int) -> None:
+        self.dialogue = dialogue
+        self.reader = reader
+        self.reason_tokens = reason_tokens
+        self.most = most
+        self.ends = dialogue.ends_a_line(reader.model.config.get_text_config().vocab_size)
+        self._waiting: list[Asked] = []
+        self._queue = threading.Lock()
+        self._model = threading.Lock()
+
+    def run(self, job: Asked) -> None:
+        """Fill the job's replies. Raises JudgeDown when the model fails."""
+        with self._queue:
+            self._waiting.append(job)
+        with self._model:
+            if job.replies:
+                return
+            with self._queue:
+                others = [other for other in self._waiting if other is not job]
+                batch = [job, *others[: self.most - 1]]
+                self._waiting = others[self.most - 1 :]
+            try:
+                self._answer(batch)
+            except (RuntimeError, NotImplementedError, MemoryError) as error:
+                problem = str(error).strip().split("\n")[0]
+                raise JudgeDown(f"the model failed ({type(error).__name__}: {problem})") from None
+
+    def _answer(self, jobs: Sequence[Asked]) -> None:
+        import torch
+
+        with torch.inference_mode():
+            owners = [number for number, job in enumerate(jobs) for _ in job.questions]
+            questions = [question for job in jobs for question in job.questions]
+            answers = [choice for job in jobs for choice in job.answers]
+            branches = self._branches(jobs, owners, questions, answers)
+            rows = list(range(len(owners)))
+            reasons = self._write(branches, self.reader.extend(branches, rows, questions))
+            following = self.reader.extend(branches, rows, [self.dialogue.answer for _ in rows])
+            found = self._choose(branches, answers, following)
+        for number, reason, chances in zip(owners, reasons, found, strict=True):
+            # The reason is written; the rest of a reply is read.
+            tokens = len(reason) + len(self.dialogue.answer) + 1
+            jobs[number].replies.append(Reply(self.dialogue.decode(reason), chances, tokens))
+
+    def _branches(
+        self, jobs: Sequence[Asked], owners: list[int], questions: list[list[int]], answers: list[list[list[int]]]
+    ) -> Any:
+        from reward_models.judges.shared_prefix import Branches
+
+        longest = max(map(len, questions)) + max(len(text) for choice in answers for text in choice)
+        capacity = longest + self.reason_tokens + len(self.dialogue.answer)
+        return Branches(self.reader.prefixes([job.prefix for job in jobs]), owners, capacity)
+
+    def _write(self, branches: Any, following: Any) -> list[list[int]]:
+        """A reason in each branch, the most probable token at a time, till a line ends or it is long enough."""
+        reasons: list[list[int]] = [[] for _ in branches.owners]
+        rows = list(range(len(reasons)))
+        for _ in range(self.reason_tokens):
+            tokens = following.argmax(dim=-1).tolist()
+            going = [(row, token) for row, token in zip(rows, tokens, strict=True) if not self.ends[token]]
+            if not going:
+                break
+            for row, token in going:
+                reasons[row].append(token)
+            rows = [row for row, _ in going]
+            following = self.reader.extend(branches, rows, [[token] for _, token in going])
+        return reasons
+
+    def _choose(self, branches: Any, answers: list[list[list[int]]], following: Any) -> list[list[float]]:
+        """The probability of each allowed answer among those of its question."""
+        logs: list[list[float]] = [[] for _ in answers]
+        for place in range(max(map(len, answers))):
+            rows = [row for row, choice in enumerate(answers) if place < len(choice)]
+            texts = [answers[row][place] for row in rows]
+            first = following[rows, [text[0] for text in texts]].tolist()
+            for row, one, rest in zip(rows, first, self.reader.score(branches, rows, texts), strict=True):
+                logs[row].append(one + rest)
+        return [_shares(row) for row in logs]
+
+
+def _shares(logs: list[float]) -> list[float]:
+    most = max(logs)
+    weights = [math.exp(log - most) for log in logs]
+    return [weight / sum(weights) for weight in weights]
+
+
+def allowed(criterion: Criterion) -> list[str]:
+    """The answers that a question may be given; the last one is *unknown*."""
+    return [*(criterion.answers or ("yes", "no")), UNKNOWN]
+
+
+def verdict(criterion: Criterion, reply: Reply, steps: Sequence[int]) -> Verdict:
+    """What a reply says of a criterion. A step cited that was not shown makes it unknown, for that reason."""
+    known, last = reply.chances[:-1], reply.chances[-1]
+    answers = allowed(criterion)
+    label = answers[max(range(len(known)), key=known.__getitem__)]
+    try:
+        cited, reason = read_reason(reply.reason)
+    except ValueError as error:
+        return Verdict(criterion=criterion.id, value=None, why=str(error), cause="unreadable")
+    absent = [step for step in cited if step not in steps]
+    if absent:
+        why = f"the judge cited step {absent[0]}, which it was not shown"
+        return Verdict(criterion=criterion.id, value=None, why=why, cause="citation")
+    if last >= max(known):
+        return Verdict(criterion=criterion.id, value=None, why=reason, cause="judge", steps=sorted(set(cited)))
+    return Verdict(
+        criterion=criterion.id,
+        value=_value(criterion, known, label),
+        label="" if criterion.kind == "binary" else label,
+        steps=sorted(set(cited)),
+        why=reason,
+    )
+
+
+def _value(criterion: Criterion, chances: list[float], label: str) -> float | None:
+    """In [0, 1]; None of a class question that only labels."""
+    if criterion.kind == "class":
+        return float(label in criterion.met) if criterion.met else None
+    total = sum(chances)
+    if criterion.kind == "ordered":
+        return sum(rank * chance for rank, chance in enumerate(chances)) / (len(chances) - 1) / total
+    return chances[0] / total
+
+
+def by_view(rubric: Rubric, questions: Sequence[Criterion]) -> Iterator[tuple[View, list[Criterion]]]:
+    views: dict[View, list[Criterion]] = {}
+    for criterion in questions:
+        views.setdefault(criterion.view or rubric.view, []).append(criterion)
+    yield from views.items()
+
+
+@contextlib.contextmanager
+def _blaming(model: str) -> Iterator[None]:
+    """Whatever the libraries raise about a damaged checkpoint, in one line."""
+    try:
+        yield
+    except Exception as error:
+        problem = str(error).strip().split("\n")[0]
+        raise RubricError(f"model '{model}' cannot be loaded ({problem}); expected a checkpoint") from None
+
+
+def _folder(model: str) -> Path:
+    """Where a checkpoint lies; one of the hub is fetched. Raises RubricError."""
+    if Path(model).is_dir():
+        return Path(model)
+    if model.startswith((".", "/", "~")):
+        raise RubricError(f"model '{model}' is no directory; expected a checkpoint. Make it first.")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=list(FILES)))
+    except Exception as error:  # the hub's client raises what its transport raises
+        problem = str(error).strip().split("\n")[0]
+        raise RubricError(f"model '{model}' is no directory and cannot be fetched ({problem})") from None
