@@ -46,7 +46,7 @@ def plain(model: str, judge: Local, one: Transcript, question: Criterion) -> tup
     """The same from whole prompts alone, with nothing of ours that computes: a reason, and each answer's share."""
     network = AutoModelForCausalLM.from_pretrained(model).eval()
     dialogue, _ = judge._dialogue()
-    shown, asked = judge.fitted(one, "trajectory", [question])
+    _, asked = judge.fitted(one, "trajectory", [question])
     ids = [*asked.prefix, *asked.questions[0]]
     ends = dialogue.ends_a_line(network.config.vocab_size)
     reason: list[int] = []
