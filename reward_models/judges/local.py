@@ -99,7 +99,7 @@ class Local:
         for view, asked in by_view(rubric, questions):
             try:
                 shown, job = self.fitted(transcript, view, asked)
-                self._loaded().run(job)
+                self.run(job)
             except JudgeDown as error:
                 judgement.failure = str(error)
                 why = f"the judge could not be asked: {error}"
@@ -140,6 +140,10 @@ class Local:
         """The transcript as text of at most `chars` characters."""
         most = self.transcript_chars if chars is None else chars
         return render(transcript, view=view, step_chars=self.step_chars, chars=most, style="quote")
+
+    def run(self, asked: "Asked") -> None:
+        """Ask the model; fills `asked.replies`. Raises JudgeDown when it fails."""
+        self._loaded().run(asked)
 
     def example(
         self, asked: "Asked", replies: Sequence[tuple[str, Sequence[int], str]]
@@ -280,14 +284,23 @@ class _Together:
         return reasons
 
     def _choose(self, branches: Any, answers: list[list[list[int]]], following: Any) -> list[list[float]]:
-        """The probability of each allowed answer among those of its question."""
-        logs: list[list[float]] = [[] for _ in answers]
+        """The probability of each allowed answer among those of its question.
+
+        Of an answer of several tokens no more is read when its first one alone is less probable than another, whole
+        answer, and it is the last, *unknown*: no value follows from it then, and it counts as impossible.
+        """
+        logs = [[float(row[text[0]]) for text in choice] for row, choice in zip(following, answers, strict=True)]
         for place in range(max(map(len, answers))):
-            rows = [row for row, choice in enumerate(answers) if place < len(choice)]
-            texts = [answers[row][place] for row in rows]
-            first = following[rows, [text[0] for text in texts]].tolist()
-            for row, one, rest in zip(rows, first, self.reader.score(branches, rows, texts), strict=True):
-                logs[row].append(one + rest)
+            rows = [row for row, choice in enumerate(answers) if place < len(choice) and len(choice[place]) > 1]
+            hopeless = {
+                row for row in rows if place == len(answers[row]) - 1 and logs[row][place] < max(logs[row][:-1])
+            }
+            for row in hopeless:
+                logs[row][place] = float("-inf")
+            rows = [row for row in rows if row not in hopeless]
+            rest = self.reader.score(branches, rows, [answers[row][place] for row in rows])
+            for row, log in zip(rows, rest, strict=True):
+                logs[row][place] += log
         return [_shares(row) for row in logs]
 
 

@@ -25,26 +25,58 @@ class Prefixes:
 
     def __init__(self, lengths: Sequence[int]) -> None:
         self.lengths = list(lengths)
-        self.layers: dict[int, list[Pair]] = {}
-        """Of each layer one pair a text, (key-value heads, tokens, head size) each."""
+        self.layers: dict[int, Pair] = {}
+        """Of each layer one pair, (texts, key-value heads, longest text, head size) each, zeros behind shorter ones."""
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """Each text by itself, causally. `query` is (heads, tokens, head size); so is what is returned."""
-        ends = list(accumulate(self.lengths))
-        spans = [slice(end - length, end) for end, length in zip(ends, self.lengths, strict=True)]
-        self.layers[layer] = [(key[:, span].clone(), value[:, span].clone()) for span in spans]
+        spans = [slice(end - length, end) for end, length in zip(accumulate(self.lengths), self.lengths, strict=True)]
+        shape = (len(spans), key.shape[0], max(self.lengths), key.shape[2])
+        self.layers[layer] = (key.new_zeros(shape), value.new_zeros(shape))
+        for number, span in enumerate(spans):
+            for kept, new in zip(self.layers[layer], (key, value), strict=True):
+                kept[number, :, : self.lengths[number]] = new[:, span]
         pieces = [
             scaled_dot_product_attention(
-                query[None, :, span],
-                key[None, :, span],
-                value[None, :, span],
-                is_causal=True,
-                scale=scale,
-                enable_gqa=True,
+                *(part[None, :, span] for part in (query, key, value)), is_causal=True, scale=scale, enable_gqa=True
             )[0]
             for span in spans
         ]
         return torch.cat(pieces, dim=1)
+
+
+class Groups:
+    """Tokens in a flat row that belong to groups, and the same tokens with each group's side by side."""
+
+    def __init__(self, members: Sequence[int], device: Any) -> None:
+        """`members` is the group of each token; the tokens of a group stand together."""
+        self.names = list(dict.fromkeys(members))
+        row = {name: number for number, name in enumerate(self.names)}
+        sizes = [0] * len(self.names)
+        rows, places = [], []
+        for member in members:
+            rows.append(row[member])
+            places.append(sizes[row[member]])
+            sizes[row[member]] += 1
+        self.shape = (len(sizes), max(sizes))
+        self.full = min(sizes) == max(sizes)
+        self.at = (torch.tensor(rows, device=device), torch.tensor(places, device=device))
+
+    def apart(self, flat: Tensor) -> Tensor:
+        """(tokens, heads, sharing, size) -> (groups, heads, longest group x sharing, size), zeros in the gaps."""
+        _, heads, sharing, size = flat.shape
+        if self.full:
+            spread = flat.reshape(*self.shape, heads, sharing, size)
+        else:
+            spread = flat.new_zeros(*self.shape, heads, sharing, size)
+            spread[self.at] = flat
+        return spread.transpose(1, 2).reshape(self.shape[0], heads, -1, size)
+
+    def together(self, spread: Tensor) -> Tensor:
+        """The way back."""
+        groups, heads, _, size = spread.shape
+        parts = spread.reshape(groups, heads, self.shape[1], -1, size).transpose(1, 2)
+        return parts.reshape(-1, *parts.shape[2:]) if self.full else parts[self.at]
 
 
 class Branches:
@@ -58,9 +90,7 @@ class Branches:
         self.lengths = [0] * len(owners)
         """Tokens of each branch so far. To set one back forgets what came after."""
         self.layers: dict[int, Pair] = {}
-        """Of each layer the branches' own pair, (branches, capacity, key-value heads, head size) each."""
-        self._rows = self._places = torch.empty(0, dtype=torch.long)
-        self._spans: list[tuple[int, slice]] = []
+        """Of each layer the branches' own pair, (branches, key-value heads, capacity, head size) each."""
 
     def add(self, rows: Sequence[int], counts: Sequence[int], device: Any) -> Tensor:
         """Announce so many new tokens of each of some branches, in order; returns their positions."""
@@ -70,48 +100,52 @@ class Branches:
         for row, count in zip(rows, counts, strict=True):
             self.lengths[row] += count
         owners = [self.owners[row] for row in spread]
+        read = torch.tensor([self.prefixes.lengths[owner] for owner in owners], device=device)
         self._rows = torch.tensor(spread, device=device)
         self._places = torch.tensor(places, device=device)
-        edges = [n for n in range(len(owners)) if n == 0 or owners[n] != owners[n - 1]]
-        self._spans = [
-            (owners[start], slice(start, end)) for start, end in zip(edges, [*edges[1:], len(owners)], strict=True)
-        ]
-        read = [self.prefixes.lengths[owner] for owner in owners]
-        return self._places + torch.tensor(read, device=device)
+        self._used = max(places) + 1
+        self._by_branch, self._by_owner = Groups(spread, device), Groups(owners, device)
+        before = torch.arange(max(self.prefixes.lengths), device=device) < read[:, None]
+        own = torch.arange(self._used, device=device) <= self._places[:, None]
+        self._hidden = ~torch.cat([before, own], dim=1)[:, None, None]
+        return self._places + read
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """Each new token over its prefix and what its branch holds up to it. Shapes as in `Prefixes.attend`."""
         heads, new, size = query.shape
         shared = key.shape[0]
+        flat = (query.transpose(0, 1) * scale).reshape(new, shared, heads // shared, size)
         own_keys, own_values = self._own(layer, key, value)
-        grouped = query.transpose(0, 1).reshape(new, shared, heads // shared, size)
-        own = torch.einsum("nkgd,nskd->nkgs", grouped, own_keys) * scale
-        places = torch.arange(own.shape[-1], device=query.device)
-        own = own.masked_fill((places > self._places[:, None])[:, None, None], float("-inf"))
-        pieces = []
-        for owner, span in self._spans:
-            keys, values = self.prefixes.layers[layer][owner]
-            # (heads that hold keys, new tokens x heads that share them, ...): one product for all of them
-            asked = grouped[span].transpose(0, 1).reshape(shared, -1, size)
-            scores = torch.matmul(asked, keys.transpose(1, 2)) * scale
-            mine = own[span].transpose(0, 1).reshape(shared, -1, own.shape[-1])
-            weights = torch.cat([scores, mine], dim=-1).softmax(-1, dtype=torch.float32).to(query.dtype)
-            seen = torch.matmul(weights[..., : keys.shape[1]], values)
-            branch = weights[..., keys.shape[1] :].reshape(shared, -1, heads // shared, own.shape[-1]).transpose(0, 1)
-            told = torch.einsum("nkgs,nskd->nkgd", branch, own_values[span])
-            pieces.append(seen.reshape(shared, -1, heads // shared, size).transpose(0, 1) + told)
-        return torch.cat(pieces).reshape(new, heads, size).transpose(0, 1)
+        keys, values = (self._of_owners(part) for part in self.prefixes.layers[layer])
+        scores = torch.cat(
+            [
+                self._by_owner.together(self._by_owner.apart(flat) @ keys.transpose(2, 3)),
+                self._by_branch.together(self._by_branch.apart(flat) @ own_keys.transpose(2, 3)),
+            ],
+            dim=-1,
+        )
+        weights = scores.masked_fill_(self._hidden, float("-inf")).softmax(-1, dtype=torch.float32).to(query.dtype)
+        read, written = weights.split([keys.shape[2], self._used], dim=-1)
+        seen = self._by_owner.together(self._by_owner.apart(read) @ values)
+        seen = seen + self._by_branch.together(self._by_branch.apart(written) @ own_values)
+        return seen.reshape(new, heads, size).transpose(0, 1)
+
+    def _of_owners(self, part: Tensor) -> Tensor:
+        names = self._by_owner.names
+        return part if len(names) == len(part) else part[names]
 
     def _own(self, layer: int, key: Tensor, value: Tensor) -> Pair:
-        """The branch's keys and values for each new token, (new tokens, places in use, key-value heads, head size)."""
+        """The keys and values of the branches at work, (branches, key-value heads, places in use, head size) each."""
         if layer not in self.layers:
-            shape = (len(self.owners), self.capacity, key.shape[0], key.shape[2])
+            shape = (len(self.owners), key.shape[0], self.capacity, key.shape[2])
             self.layers[layer] = (key.new_zeros(shape), value.new_zeros(shape))
         keys, values = self.layers[layer]
-        keys[self._rows, self._places] = key.transpose(0, 1)
-        values[self._rows, self._places] = value.transpose(0, 1)
-        used = int(self._places.max()) + 1
-        return keys[self._rows, :used], values[self._rows, :used]
+        keys[self._rows, :, self._places] = key.transpose(0, 1)
+        values[self._rows, :, self._places] = value.transpose(0, 1)
+        names = self._by_branch.names
+        if len(names) < len(self.owners):
+            keys, values = keys[names], values[names]
+        return keys[:, :, : self._used], values[:, :, : self._used]
 
 
 class Reader:

@@ -66,7 +66,7 @@ def plain(model: str, judge: Local, one: Transcript, question: Criterion) -> tup
 
 def asked(judge: Local, one: Transcript, questions: Sequence[Criterion]) -> list[Reply]:
     _, job = judge.fitted(one, "trajectory", questions)
-    judge._loaded().run(job)
+    judge.run(job)
     return job.replies
 
 
@@ -76,7 +76,11 @@ def test_every_answer_has_the_probability_that_a_whole_prompt_of_its_own_gives(m
     for question, reply in zip(QUESTIONS, asked(judge, one, QUESTIONS), strict=True):
         reason, shares = plain(model, judge, one, question)
         assert reply.reason == judge._dialogue()[0].decode(reason)
-        assert reply.chances == pytest.approx(shares, abs=1e-4)
+        known = reply.chances[:-1]
+        total = sum(shares[:-1])
+        assert known == pytest.approx([share / total * sum(known) for share in shares[:-1]], abs=1e-4)
+        assert reply.chances[-1] in (0.0, pytest.approx(shares[-1], abs=1e-4))
+        assert (reply.chances[-1] >= max(known)) == (shares[-1] >= max(shares[:-1]))
 
 
 def test_who_else_is_judged_at_the_same_time_changes_nothing(model: str) -> None:
