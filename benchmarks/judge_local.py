@@ -53,9 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model"
         lines = [step.output + step.text + str(step.command) for step in transcript(0, 5).steps]
-        TinyQwen3(max_position=8192).make(
-            path, [*lines, *(q.question for q in QUESTIONS)], seed=1
-        )
+        TinyQwen3(max_position=8192).make(path, [*lines, *(q.question for q in QUESTIONS)], seed=1)
         judge = Local(model=str(path), reason_tokens=12)
         for steps in (4,) if quick else (8, 24):
             views = [transcript(number, steps) for number in range(1 if quick else 2)]

@@ -151,7 +151,7 @@ def fill(folder: Path, count: int) -> None:
     from reward_models.judges.generative import Generative
     from reward_models.transcript import render
     from rft.score.stage import Scorer
-    from rft.score.transcript import to_transcript
+    from rft.transcript import to_transcript
 
     scorer = Scorer(recipe(folder, "http://127.0.0.1:9/v1", tries=1))
     judge, rubric = scorer.judge, rubrics.load(folder / "ten.yaml")

@@ -12,6 +12,7 @@ from typing import Any
 from reward_models.types import Report
 from rft.agents.attempt import messages_of
 from rft.errors import RecipeError
+from rft.evaluate import judging
 from rft.plugins import build, import_from_here
 from rft.progress import say
 from rft.recipe import Recipe, to_config
@@ -145,6 +146,8 @@ def check(recipe: Recipe) -> list[tuple[str, str]]:
                 "Name who makes the first attempts, such as {use: demonstrator}."
             )
     Funnel(recipe)
+    if recipe.policy.judging is not None:
+        judging.check(recipe, recipe.policy.judging)
     scorer = Scorer(recipe)
     rubric = scorer.rubric
     audit = Audit(recipe).rubric if recipe.score.audit is not None else None

@@ -14,14 +14,19 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from reward_models.budget import Account
+from reward_models.cache import Keys, Usage
 from reward_models.errors import JudgeDown, RubricError
 from reward_models.judges.base import Judgement
 from reward_models.judges.dialogue import UNKNOWN, Dialogue, read_reason
 from reward_models.transcript import Rendered, render
 from reward_models.types import Criterion, Rubric, Transcript, Verdict, View
+from reward_models.verdicts import unknown
 
 LEAST_CHARS = 1_000
 """A transcript that does not fit the model's context at this length cannot be judged by it."""
+_HELD = ("account", "_lock", "_read", "_together")
+"""What belongs to a process and does not leave it."""
 FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
 
 
@@ -71,6 +76,9 @@ class Local:
     """Transcripts judged at once, in one batch."""
     threads: int | None = None
     """torch's threads; torch decides when left out."""
+    account: Account = field(default_factory=Account, init=False, repr=False, compare=False)
+    """What is known from before, and where calls are written down."""
+    _digest: str = field(init=False, default="", repr=False)
     _read: Any = field(init=False, default=None, repr=False)
     _together: Any = field(init=False, default=None, repr=False)
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock, repr=False)
@@ -81,6 +89,11 @@ class Local:
 
     def digest(self) -> str:
         """A short content address of the weights, the tokenizer, and how the model is asked. Raises RubricError."""
+        if not self._digest:
+            self._digest = self._hashed()
+        return self._digest
+
+    def _hashed(self) -> str:
         state = hashlib.sha256()
         for path in sorted(p for pattern in FILES for p in _folder(self.model).glob(pattern)):
             state.update(f"{path.name}\0".encode())
@@ -99,19 +112,42 @@ class Local:
         for view, asked in by_view(rubric, questions):
             try:
                 shown, job = self.fitted(transcript, view, asked)
-                self.run(job)
+                judgement.cut += shown.cut
+                found |= self._known_or_asked(Keys(self.digest(), rubric, shown.text), shown, job, asked, judgement)
             except JudgeDown as error:
                 judgement.failure = str(error)
-                why = f"the judge could not be asked: {error}"
-                found |= {c.id: Verdict(criterion=c.id, value=None, why=why, cause="outage") for c in asked}
-                continue
-            judgement.cut += shown.cut
-            judgement.calls += 1
-            judgement.prompt_tokens += len(job.prefix) + sum(map(len, job.questions))
-            judgement.completion_tokens += sum(reply.tokens for reply in job.replies)
-            found |= {c.id: verdict(c, reply, shown.steps) for c, reply in zip(asked, job.replies, strict=True)}
+                found |= {v.criterion: v for v in unknown(asked, f"the judge could not be asked: {error}", error.cause)}
         judgement.verdicts = [found[criterion.id] for criterion in questions]
         return judgement
+
+    def _known_or_asked(
+        self, keys: Keys, shown: Rendered, job: "Asked", questions: Sequence[Criterion], judgement: Judgement
+    ) -> dict[str, Verdict]:
+        """The verdicts on a rendering: those that are known from before, and the model's on the others."""
+        known = self.account.known([keys.of(criterion, 0) for criterion in questions])
+        found = {c.id: known[keys.of(c, 0)] for c in questions if keys.of(c, 0) in known}
+        judgement.cached += len(found)
+        left = [number for number, criterion in enumerate(questions) if criterion.id not in found]
+        if left:
+            some = Asked(job.prefix, [job.questions[n] for n in left], [job.answers[n] for n in left], [])
+            self.run(some)
+            new = {
+                c.id: verdict(c, r, shown.steps)
+                for c, r in zip((questions[n] for n in left), some.replies, strict=True)
+            }
+            usage = Usage(
+                calls=1,
+                prompt_tokens=len(some.prefix) + sum(map(len, some.questions)),
+                completion_tokens=sum(reply.tokens for reply in some.replies),
+            )
+            judgement.calls += 1
+            judgement.prompt_tokens += usage.prompt_tokens
+            judgement.completion_tokens += usage.completion_tokens
+            self.account.book(
+                self.digest(), usage, {keys.of(c, 0): new[c.id] for c in questions if c.id in new}, read=True
+            )
+            found |= new
+        return found
 
     def fitted(self, transcript: Transcript, view: View, questions: Sequence[Criterion]) -> tuple[Rendered, "Asked"]:
         """The transcript as the model reads it, cut until it fits the context with any of the questions and its reply.
@@ -206,10 +242,10 @@ class Local:
             return Reader(network.to(device).eval())
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in ("_lock", "_read", "_together")}
+        return {key: value for key, value in self.__dict__.items() if key not in _HELD}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ |= {**state, "_lock": threading.Lock(), "_read": None, "_together": None}
+        self.__dict__ |= {**state, "account": Account(), "_lock": threading.Lock(), "_read": None, "_together": None}
 
 
 class _Together:

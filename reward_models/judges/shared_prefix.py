@@ -36,12 +36,11 @@ class Prefixes:
         for number, span in enumerate(spans):
             for kept, new in zip(self.layers[layer], (key, value), strict=True):
                 kept[number, :, : self.lengths[number]] = new[:, span]
-        pieces = [
-            scaled_dot_product_attention(
-                *(part[None, :, span] for part in (query, key, value)), is_causal=True, scale=scale, enable_gqa=True
-            )[0]
-            for span in spans
-        ]
+        pieces = []
+        for span in spans:
+            text = query[None, :, span], key[None, :, span], value[None, :, span]
+            read = scaled_dot_product_attention(*text, None, 0.0, True, scale=scale, enable_gqa=True)  # causal
+            pieces.append(read[0])
         return torch.cat(pieces, dim=1)
 
 

@@ -20,7 +20,7 @@ from rft.evaluate.statistics import Estimate, rate
 from rft.evaluate.summary import EvaluationReport, SplitReport, flat
 from rft.recipe import Judging, Recipe, Score
 from rft.rundir import Run, Stage
-from rft.select.lessons import answer_of, pupils
+from rft.select.lessons import answer_of, judge_of, pupils
 from rft.store import Records, write_atomic
 from rft.types import Trajectory
 
@@ -35,7 +35,7 @@ def run(recipe: Recipe, judging: Judging, run: Run, round: int, *, redo: bool = 
 
     Raises StageError when too many attempts broke down, RecipeError when the recipe asks for what is not measured.
     """
-    _check(recipe)
+    check(recipe, judging)
     _, teachers = pupils(recipe)
     stage = run.stage(round, "evaluate")
     inputs = [rubrics.path_of(recipe.score.rubric), rubrics.path_of(judging.rubric), run.checkpoint(round)]
@@ -62,7 +62,8 @@ def run(recipe: Recipe, judging: Judging, run: Run, round: int, *, redo: bool = 
     )
 
 
-def _check(recipe: Recipe) -> None:
+def check(recipe: Recipe, judging: Judging) -> None:
+    """Raises RecipeError when a policy cannot learn to judge as the recipe says, or be measured by what it names."""
     if recipe.evaluate.promote_if not in (METRIC, "always"):
         raise RecipeError(
             f"evaluate.promote_if: '{recipe.evaluate.promote_if}' is not measured of a policy that judges; expected "
@@ -70,6 +71,8 @@ def _check(recipe: Recipe) -> None:
         )
     if recipe.collect.inference is None:
         raise RecipeError("collect.inference: missing; a policy that judges makes no attempts. Name who does.")
+    judge_of(judging, recipe.policy.model)
+    pupils(recipe)
 
 
 def _report(recipe: Recipe, run: Run, round: int, teachers: Mapping[str, Criterion]) -> EvaluationReport:

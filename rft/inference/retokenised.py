@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from rft.errors import RecipeError
 from rft.inference.fresh import READING, SMALLEST_VOCABULARY, train_tokenizer
@@ -22,6 +23,8 @@ class Retokenised:
     model: str
     """The checkpoint: a directory, a hub name, or one that ships with rft. Its embeddings are tied."""
     vocab_size: int = 1024
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """How the weights are stored, before and after training."""
 
     def __post_init__(self) -> None:
         if self.vocab_size < SMALLEST_VOCABULARY:
@@ -32,13 +35,14 @@ class Retokenised:
 
         Raises RecipeError when `path` is there already, or when the model's embeddings are not tied.
         """
+        import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         if path.exists():
             raise RecipeError(f"{path}: is there already; a new policy needs a new place. Move it away.")
         source = shipped_model(self.model)
         old = AutoTokenizer.from_pretrained(source)
-        network = AutoModelForCausalLM.from_pretrained(source)
+        network = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
         if not network.config.tie_word_embeddings:
             raise RecipeError(
                 f"policy.create.model: '{self.model}' has an output layer of its own; expected tied ones."
@@ -59,7 +63,7 @@ class Retokenised:
         shutil.rmtree(fresh, ignore_errors=True)
         try:
             new.save_pretrained(fresh)
-            network.save_pretrained(fresh)
+            network.to(getattr(torch, self.dtype)).save_pretrained(fresh)
             fresh.rename(path)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)

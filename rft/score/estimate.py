@@ -12,8 +12,8 @@ from reward_models.types import Transcript, TranscriptStep
 from rft.errors import StoreError
 from rft.recipe import Recipe
 from rft.score.stage import Scorer
-from rft.score.transcript import to_transcript
 from rft.store import Records
+from rft.transcript import to_transcript
 from rft.types import Trajectory
 
 ASSUMED_STEPS, ASSUMED_CHARS = 12, 1_500

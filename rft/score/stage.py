@@ -14,7 +14,7 @@ from reward_models.budget import Account, Budget
 from reward_models.cache import Cache
 from reward_models.errors import CacheError, RubricError
 from reward_models.evaluation import evaluate
-from reward_models.judges import Generative, Judge
+from reward_models.judges import Generative, Judge, Local
 from reward_models.scorers import dropout
 from reward_models.types import Report, Rubric, Transcript, Verdict
 from rft.errors import RecipeError, StageError
@@ -116,7 +116,7 @@ class Scorer:
         self.judge_digest = self.judge.digest() if self.judge is not None and asked is not None else ""
 
         self.account = _account(recipe)
-        if isinstance(self.judge, Generative):
+        if isinstance(self.judge, Generative | Local):
             self.judge.account = self.account
         _refuse_unpriced(recipe, self.judge)
 
