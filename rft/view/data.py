@@ -10,7 +10,8 @@ import msgspec
 
 from reward_models.types import Polarity, Report
 from rft.errors import RecipeError, StoreError, did_you_mean
-from rft.evaluate import read_report
+from rft.evaluate import markdown, read_report
+from rft.evaluate.judging import METRIC as KAPPA
 from rft.evaluate.statistics import Estimate
 from rft.evaluate.summary import CRITERION, EvaluationReport
 from rft.rundir import STAGES, Manifest, Run
@@ -66,6 +67,12 @@ class RunData:
     def result(self) -> EvaluationReport | None:
         """Of the policy that the run has come to: the newest that was promoted."""
         return next((report for report in reversed(self.evaluations) if report.promoted), None)
+
+    @property
+    def measured(self) -> str:
+        """What its policy is measured by first: tasks resolved, or a judge's agreement."""
+        found = [name for report in self.evaluations for split in report.splits.values() for name in split.metrics]
+        return KAPPA if KAPPA in found else "resolved"
 
     @property
     def criteria(self) -> dict[str, Polarity]:
@@ -165,6 +172,20 @@ def audit_table(run: RunData) -> tuple[list[str], list[list[str]]]:
     for number, found in run.audits:
         cells = [found.rubric, found.audit, found.gap, found.resolved, found.separation]
         rows.append([str(number), *("–" if value is None else f"{value:.3f}" for value in cells)])
+    return header, rows
+
+
+def agreement_table(run: RunData) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: how far a judge that was trained agrees with its labels, by split and question."""
+    header = ["split", "question", "attempts", "labelled yes", "agreement", "kappa", "unknown"]
+    rows = []
+    for split, found in (run.result.splits if run.result is not None else {}).items():
+        for name, kappa in found.metrics.items():
+            kind, _, question = name.partition("/")
+            if kind == KAPPA and question:
+                yes, agreed = (found.metrics[f"{metric}/{question}"].value for metric in ("yes", "agreement"))
+                shares = ["–" if value is None else f"{100 * value:.0f} %" for value in (yes, agreed)]
+                rows.append([split, question, str(kappa.attempts), *shares, markdown.rate(kappa), str(kappa.unknown)])
     return header, rows
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from rft import recipe as recipes
 from rft.evaluate import markdown
+from rft.evaluate.judging import METRIC as KAPPA
 from rft.evaluate.statistics import Estimate
 from rft.evaluate.summary import CRITERION, EvaluationReport
 from rft.rundir import Run
@@ -39,8 +40,11 @@ def as_markdown(run: RunData) -> str:
     plain = [[" ".join(part for part in cell.values() if part) for cell in row] for row in rows]
     alarms = [f"**Reward hacking?** {alarm}." for alarm in run.alarms]
     parts = [f"# {run.name}", headline(run)[0], *alarms, *run.missing(), markdown.table(header, plain)]
-    if run.evaluations:
+    if run.criteria:
         parts += [f"## Behaviours on {run.splits[0]}", _behaviour_table(run)]
+    agreements = data.agreement_table(run)
+    if agreements[1]:
+        parts += ["## Agreement of the judge with its labels", markdown.table(*agreements)]
     if any(round.funnel for round in run.rounds):
         parts += ["## Attempts left after each rule", _funnel_table(run)]
     verdicts = data.verdict_table(run)
@@ -75,6 +79,7 @@ def as_html(run: Run, gathered: RunData, selection: Selection | None) -> str:
         table={"header": header, "rows": rows},
         alarms=gathered.alarms,
         verdicts=data.verdict_table(gathered),
+        agreements=data.agreement_table(gathered),
         audits=data.audit_table(gathered),
         audit_note=AUDIT_NOTE,
         promotions=_promotions(gathered),
@@ -91,9 +96,14 @@ def headline(run: RunData) -> tuple[str, str]:
     if last is None or not run.splits:
         return f"{run.name}: nothing has been evaluated yet", ""
     split = run.splits[0]
-    now = metric(last, split, "resolved")
+    now = metric(last, split, run.measured)
     if now is None or now.value is None:
         return f"{run.name}: no held-out attempt could be measured", ""
+    if run.measured == KAPPA:
+        return (
+            f"The judge agrees with its labels on held-out attempts: mean kappa {now.value:.2f}",
+            f"95 % interval {now.low:.2f} to {now.high:.2f}, on {now.tasks} tasks of {line(split)}.",
+        )
     change = last.splits[split].differences.get(reports[0].round, {}).get("resolved")
     before = metric(reports[0], split, "resolved")
     if (
@@ -123,8 +133,8 @@ def _tiles(run: RunData) -> list[dict[str, str]]:
     last = run.result
     tiles = []
     for split in run.splits[:2]:
-        estimate = metric(last, split, "resolved")
-        tiles.append({"name": f"resolved, {line(split)}", "value": percent(estimate.value if estimate else None)})
+        estimate = metric(last, split, run.measured)
+        tiles.append({"name": f"{run.measured}, {line(split)}", "value": percent(estimate.value if estimate else None)})
     totals = {
         "attempts collected": ("collect", "attempts"),
         "kept to learn from": ("select", "kept"),
@@ -147,10 +157,13 @@ def _points(reports: list[EvaluationReport], split: str, name: str) -> list[svg.
 
 def _resolved(run: RunData) -> str:
     series = [
-        svg.Line(name=line(split, 18), style=STYLES[min(number, 3)], points=_points(run.evaluations, split, "resolved"))
+        svg.Line(
+            name=line(split, 18), style=STYLES[min(number, 3)], points=_points(run.evaluations, split, run.measured)
+        )
         for number, split in enumerate(run.splits)
     ]
-    return svg.lines(series, title="Share of held-out attempts resolved after each round, with 95 % intervals")
+    what = "Kappa of the judge and its labels" if run.measured == KAPPA else "Share of held-out attempts resolved"
+    return svg.lines(series, title=f"{what} after each round, with 95 % intervals")
 
 
 def _behaviours(run: RunData) -> list[dict[str, Any]]:
@@ -221,7 +234,7 @@ def _histogram(selection: Selection | None) -> str:
 def _table(run: RunData) -> tuple[list[str], list[list[dict[str, str]]]]:
     """Header and rows; a cell is a value and what stands small beside it."""
     splits = run.splits
-    held_out = [f"{line(split, 30)} resolved" for split in splits]
+    held_out = [f"{line(split, 30)} {run.measured}" for split in splits]
     header = ["round", "attempts", "resolved", "kept", "learnt tokens", "loss", *held_out, "score", "promoted", "took"]
     rows = []
     for round in run.rounds:
@@ -236,7 +249,7 @@ def _table(run: RunData) -> tuple[list[str], list[list[dict[str, str]]]]:
                 _cell(count(round.count("select", "kept"))),
                 _cell(count(round.count("train", "learnt_tokens"))),
                 _cell("–" if loss is None else f"{loss:.3f}"),
-                *(_rate(metric(report, split, "resolved")) for split in splits),
+                *(_rate(metric(report, split, run.measured)) for split in splits),
                 _cell("–" if score is None or score.value is None else f"{score.value:.3f}"),
                 _cell("–" if report is None else "yes" if report.promoted else "no"),
                 _cell(duration(round.seconds)),

@@ -45,8 +45,11 @@ def print_trajectory(run: Run, identity: str, *, as_json: bool = False) -> None:
 def run_tables(run: RunData) -> RenderableType:
     """A row for each round, the behaviours, the funnel, and what is missing."""
     parts: list[RenderableType] = [_rounds(run)]
-    if run.evaluations:
+    if run.criteria:
         parts += ["", _behaviours(run)]
+    agreements = data.agreement_table(run)
+    if agreements[1]:
+        parts += ["", _plain_table("agreement of the judge with its labels", agreements)]
     if any(round.funnel for round in run.rounds):
         parts += ["", _funnel(run)]
     verdicts = data.verdict_table(run)
@@ -110,7 +113,7 @@ def _table(title: str, first: str, *columns: str) -> Table:
 
 def _rounds(run: RunData) -> Table:
     splits = run.splits
-    held_out = [f"{split} resolved" for split in splits]
+    held_out = [f"{split} {run.measured}" for split in splits]
     names = ["attempts", "resolved", "kept", "learnt tokens", "train loss", *held_out]
     table = _table(run.name, "round", *names, *(["score"] if splits else []), "promoted", "took")
     for round in run.rounds:
@@ -122,7 +125,7 @@ def _rounds(run: RunData) -> Table:
             count(round.count("select", "kept")),
             count(round.count("train", "learnt_tokens")),
             _loss(round),
-            *(_rate(metric(report, split, "resolved")) for split in splits),
+            *(_rate(metric(report, split, run.measured)) for split in splits),
             *([_number(metric(report, splits[0], "score"))] if splits else []),
             "–" if report is None else Text("yes", style="green") if report.promoted else Text("no", style="red"),
             duration(round.seconds),

@@ -6,11 +6,12 @@ import msgspec
 import pytest
 from omegaconf import OmegaConf
 
-from reward_models.types import Report
+from reward_models.types import Report, Transcript, TranscriptStep
 from rft import loop
 from rft.errors import RecipeError
 from rft.evaluate.stage import read_report
 from rft.recipe import Recipe, load, shipped_model, to_recipe
+from rft.select.lessons import judge_of, pupils
 from rft.store import Records
 from rft.types import Example
 
@@ -81,8 +82,6 @@ def test_a_question_that_nothing_teaches_is_refused(tmp_path: Path) -> None:
     (tmp_path / "more.yaml").write_text(RUBRIC + "  - id: honest\n    question: Did it tell the truth?\n")
     assert recipe.policy.judging is not None
     recipe.policy.judging.rubric = str(tmp_path / "more.yaml")
-    from rft.select.lessons import pupils
-
     with pytest.raises(RecipeError, match="question 'honest' has no criterion of that id"):
         pupils(recipe)
 
@@ -106,3 +105,39 @@ def test_the_recipe_makes_the_shipped_judge_again(tmp_path: Path) -> None:
     metrics = report.splits["heldout"].metrics
     good = [name for name, one in metrics.items() if name.startswith("kappa/") and (one.value or 0.0) >= 0.8]
     assert len(good) >= 8
+
+
+def test_the_shipped_judge_tells_a_checked_repair_from_a_blind_one() -> None:
+    recipe = load("grm")
+    rubric, _ = pupils(recipe)
+    assert recipe.policy.judging is not None
+    judge = judge_of(recipe.policy.judging, str(SHIPPED))
+    questions = [criterion for criterion in rubric.criteria if criterion.question]
+
+    def told(*commands: tuple[str, str, str, int]) -> dict[str, bool | None]:
+        steps = [
+            TranscriptStep(
+                index=n, text=f"{word}.\n```bash\n{command}\n```", command=command, output=output, exit_code=code
+            )
+            for n, (word, command, output, code) in enumerate(commands, 1)
+        ]
+        done = TranscriptStep(index=len(steps) + 1, text="Done.\n```bash\nsubmit\n```", command="submit", output="")
+        patch = "diff --git a/stats.py b/stats.py\n--- a/stats.py\n+++ b/stats.py\n@@ -5,1 +5,1 @@\n-    a\n+    b\n"
+        transcript = Transcript(
+            id="t",
+            statement="`median` in stats.py is wrong: test_even fails.",
+            steps=[*steps, done],
+            patch=patch,
+            stop="submitted",
+        )
+        found = judge.judge(transcript, rubric, questions, votes=1).verdicts
+        return {v.criterion: None if v.value is None else v.value >= 0.5 for v in found}
+
+    look = ("Look", "grep -n -A8 'def median(' stats.py", "4:def median(values):\n5-    return values[0]", 0)
+    fail = ("Reproduce", "python check.py median", "FAIL test_even: 1 != 2\nFAILED 1 of 3 tests", 1)
+    fix = ("Fix", "sed -i '5c\\    return sum(values)' stats.py", "", 0)
+    ok = ("Verify", "python check.py median", "OK 3 tests", 0)
+    careful, blind = told(look, fail, fix, ok), told(fix)
+    for name in ("looked_first", "reproduced_first", "verified", "saw_it_pass"):
+        assert (careful[name], blind[name]) == (True, False), name
+    assert careful["submitted"] and blind["submitted"] and not careful["repeats_itself"]
