@@ -13,6 +13,7 @@ from reward_models.types import Report
 from rft.agents.attempt import messages_of
 from rft.errors import RecipeError
 from rft.evaluate import judging
+from rft.evaluate.stage import measuring
 from rft.plugins import build, import_from_here
 from rft.progress import say
 from rft.recipe import Recipe, to_config
@@ -148,6 +149,7 @@ def check(recipe: Recipe) -> list[tuple[str, str]]:
     Funnel(recipe)
     if recipe.policy.judging is not None:
         judging.check(recipe, recipe.policy.judging)
+    Scorer(measuring(recipe))
     scorer = Scorer(recipe)
     rubric = scorer.rubric
     audit = Audit(recipe).rubric if recipe.score.audit is not None else None

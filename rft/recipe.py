@@ -161,6 +161,8 @@ class Train:
 class Evaluate:
     """Held-out tasks, before and after."""
 
+    rubric: str | None = None
+    """What held-out attempts are scored by, so that what selects is not what measures; `score.rubric` when left out."""
     splits: list[str] = field(default_factory=lambda: ["heldout"])
     tasks: int | None = None
     """How many tasks of each split; all of them when left out."""

@@ -34,7 +34,7 @@ READS: dict[str, tuple[str, ...]] = {
     "train": ("seed", "train", "policy.model"),
     "evaluate": (
         *("seed", "policy.sampling", "policy.judging", "environment", "sandbox", "agent", *_SCORING),
-        *("evaluate.splits", "evaluate.tasks", "evaluate.samples", "evaluate.promote_if"),
+        *("evaluate.rubric", "evaluate.splits", "evaluate.tasks", "evaluate.samples", "evaluate.promote_if"),
     ),
 }
 """The recipe keys that decide what a stage makes. Keys about where, how fast and

@@ -5,6 +5,7 @@ Reads the round's checkpoint and the earlier evaluations; writes `5_evaluate/tra
 rounds can be compared in pairs.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -34,11 +35,12 @@ def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
     if recipe.policy.judging is not None:
         judging.run(recipe, recipe.policy.judging, run, round, redo=redo)
         return
-    criteria = _criteria(recipe)
+    measured = measuring(recipe)
+    criteria = _criteria(measured)
     summary.check_metric(recipe.evaluate.promote_if, criteria)
     stage = run.stage(round, "evaluate")
     policy = str(run.checkpoint(round)) if round else run.starting_policy()
-    rubric = rubrics.path_of(recipe.score.rubric)
+    rubric = rubrics.path_of(measured.score.rubric)
     inputs = [rubric, run.checkpoint(round)] if round else [rubric]
     if not stage.start(inputs, redo=redo):
         return
@@ -46,7 +48,7 @@ def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
     tally = collect.attempts(recipe, policy, owed(recipe, round), trajectories, title=f"round {round} evaluate")
     collect.refuse_breakdowns(tally, recipe.collect.max_failed, trajectories)
     attempts = Records(trajectories, Trajectory)
-    score.reports(score.all_criteria(recipe), attempts, reports, title=f"round {round} evaluate: score")
+    score.reports(measured, attempts, reports, title=f"round {round} evaluate: score")
     report = _report(recipe, run, round, policy, criteria)
     write_atomic(stage.path / "report.json", msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     write_atomic(stage.path / "report.md", markdown.render(report).encode())
@@ -55,6 +57,13 @@ def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
         counts=_counts(report),
         metrics=summary.flat(report),
     )
+
+
+def measuring(recipe: Recipe) -> Recipe:
+    """The recipe as held-out attempts are scored by it: every criterion, of the rubric that measures."""
+    whole = score.all_criteria(recipe)
+    rubric = recipe.evaluate.rubric or recipe.score.rubric
+    return replace(whole, score=replace(whole.score, rubric=rubric))
 
 
 def measure(stage: Stage, criteria: dict[str, Polarity]) -> dict[str, Measured]:

@@ -20,7 +20,7 @@ from reward_models.types import Report, Rubric, Transcript, Verdict
 from rft.errors import RecipeError, StageError
 from rft.plugins import build, import_from_here
 from rft.progress import progress, say
-from rft.recipe import Recipe
+from rft.recipe import Recipe, Section, shipped_model
 from rft.rundir import Run
 from rft.store import Records
 from rft.transcript import to_transcript
@@ -106,7 +106,7 @@ class Scorer:
             raise RecipeError(f"score.dropout: {recipe.score.dropout}; expected 0 or more and less than 1.")
         self.rubric = load_rubric(recipe)
         self.digest = rubrics.digest(self.rubric)
-        self.judge: Judge | None = build("judge", recipe.score.judge, "score.judge") if recipe.score.judge else None
+        self.judge = judge_of(recipe.score.judge)
         asked = next((criterion.id for criterion in self.rubric.criteria if criterion.question), None)
         if asked is not None and self.judge is None:
             raise RecipeError(
@@ -183,6 +183,16 @@ class Scorer:
             score=None,
             failure=failure,
         )
+
+
+def judge_of(section: Section | None) -> Judge | None:
+    """The judge of a section; a local one may be named by a model that ships with rft. Raises RecipeError."""
+    if section is None:
+        return None
+    judge: Judge = build("judge", section, "score.judge")
+    if isinstance(judge, Local):
+        judge.model = shipped_model(judge.model)
+    return judge
 
 
 def all_criteria(recipe: Recipe) -> Recipe:
