@@ -22,7 +22,7 @@ def test_a_recipe_checks(path: Path) -> None:
     recipe = load(path.stem)
     assert recipe.name == path.stem
     if recipe.compare is None:
-        assert ("rubric", "coding_agent: 17 criteria") in loop.check(recipe)
+        assert ("rubric", f"{recipe.score.rubric}: 17 criteria") in loop.check(recipe)
         return
     for arm in recipe.compare.arms:
         for seed in recipe.compare.seeds:
@@ -32,7 +32,12 @@ def test_a_recipe_checks(path: Path) -> None:
 def test_the_arms_of_the_comparison_differ_in_selection_alone() -> None:
     recipe = load("compare")
     assert recipe.compare is not None
-    assert all(set(changes) == {"select.rules"} for changes in recipe.compare.arms.values())
+    scoring = {"score.rubric", "score.judge", "evaluate.rubric"}
+    assert all(
+        {"select.rules"} <= set(changes) <= {"select.rules", *scoring} for changes in recipe.compare.arms.values()
+    )
+    measured = {changes.get("evaluate.rubric", recipe.score.rubric) for changes in recipe.compare.arms.values()}
+    assert len(measured) == 1, "arms are measured by one rubric"
     budgets = [changes["select.rules"][-1] for changes in recipe.compare.arms.values()]
     assert all(budget == budgets[0] and budget["use"] == "budget" for budget in budgets)
     assert recipe.train.tokens, "arms must train on equally many tokens"

@@ -52,7 +52,7 @@ def test_a_row_that_is_too_long_is_refused_with_the_rule_that_drops_it(tmp_path:
 
 @given(learnt=st.lists(st.integers(1, 50), min_size=1, max_size=12), tokens=st.integers(1, 400), seed=st.integers(0, 9))
 def test_a_budget_is_reached_and_passed_by_less_than_a_row(learnt: list[int], tokens: int, seed: int) -> None:
-    rows = [Row(id=str(number), ids=[], labels=[], learnt=count) for number, count in enumerate(learnt)]
+    rows = [Row(id=str(number), ids=[], labels=[], branches=[], learnt=count) for number, count in enumerate(learnt)]
     chosen = to_budget(rows, tokens, seed)
     total = sum(row.learnt for row in chosen)
     assert tokens <= total < tokens + chosen[-1].learnt
