@@ -55,8 +55,8 @@ def main() -> None:
         lines = [step.output + step.text + str(step.command) for step in transcript(0, 5).steps]
         TinyQwen3(max_position=8192).make(path, [*lines, *(q.question for q in QUESTIONS)], seed=1)
         judge = Local(model=str(path), reason_tokens=12)
-        for steps in (4,) if quick else (8, 24):
-            views = [transcript(number, steps) for number in range(1 if quick else 2)]
+        for steps in (4,) if quick else (6, 16):
+            views = [transcript(number, steps) for number in range(1)]
             shared = [judge.fitted(one, "trajectory", QUESTIONS)[1] for one in views]
             whole = [judge.fitted(one, "trajectory", [question])[1] for one in views for question in QUESTIONS]
             seconds(judge, [judge.fitted(views[0], "trajectory", QUESTIONS[:1])[1]])

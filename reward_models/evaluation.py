@@ -7,7 +7,7 @@ from reward_models.errors import RubricError
 from reward_models.judges import Judge, Judgement
 from reward_models.rubric import applicable, digest
 from reward_models.rules import answer
-from reward_models.scorers import Score, Unknown, signed
+from reward_models.scorers import Score, Unknown, goodness, signed
 from reward_models.types import Criterion, Report, Rubric, Transcript, Verdict
 
 Outage = Literal["no_score", "leave_out"]
@@ -19,6 +19,7 @@ def evaluate(
     *,
     judge: Judge | None = None,
     votes: int = 1,
+    skip_decided: bool = False,
     ask_again: int = 0,
     unknown: Unknown = "leave_out",
     outage: Outage = "no_score",
@@ -31,6 +32,7 @@ def evaluate(
     left alone where no user did, and those in `without` (see `scorers.dropout`) are answered and kept out of the score.
     A judge that cannot be asked leaves its verdicts unknown: `no_score` leaves the report without a score and the
     reason in `failure`; `leave_out` makes the score from the other criteria, unless one that is required is open.
+    With `skip_decided` the judge is not asked where a required rule is not met: the score is 0 whatever it says.
     Raises RubricError when the rubric asks questions and there is no judge, CacheError when the judge's file fails.
     """
     criteria = applicable(rubric, transcript).criteria
@@ -41,6 +43,8 @@ def evaluate(
             "Name a judge, or use a rubric of rules."
         )
     found = {c.id: answer(c, transcript) for c in criteria if c.rule}
+    if skip_decided and any(c.required and _not_met(c, found[c.id]) for c in criteria if c.rule):
+        questions = []
     judgement = Judgement(verdicts=[])
     if judge is not None and questions:
         judgement = _judged(judge, transcript, rubric, questions, votes, ask_again)
@@ -83,6 +87,10 @@ def _is_out(criterion: Criterion, verdict: Verdict | None) -> bool:
     if verdict is None:
         return criterion.requires_followup
     return verdict.cause == "outage" and not criterion.required
+
+
+def _not_met(criterion: Criterion, verdict: Verdict) -> bool:
+    return verdict.value is not None and goodness(criterion, verdict.value) < 0.5
 
 
 def _judged(

@@ -112,6 +112,9 @@ class Score:
     """Who answers a rubric's questions; not needed when rules answer everything."""
     votes: int = 1
     """How often each question is asked; the majority stands."""
+    skip: Literal["decided"] | None = None
+    """`decided`: the judge is not asked about attempts that fail a required rule, whose score is 0 whatever it says.
+    What is evaluated or audited is asked about all the same."""
     unknown: Literal["leave_out", "no_score", "stop"] = "leave_out"
     """What an unknown verdict does: its criterion is left out, the attempt gets no score, or the stage stops."""
     ask_again: int = 0

@@ -29,7 +29,7 @@ READS: dict[str, tuple[str, ...]] = {
         *("seed", "policy.model", "policy.create", "policy.sampling", "environment", "sandbox", "agent"),
         *("collect.split", "collect.tasks", "collect.samples", "collect.inference"),
     ),
-    "score": ("seed", *_SCORING, "score.dropout", "score.audit"),
+    "score": ("seed", *_SCORING, "score.skip", "score.dropout", "score.audit"),
     "select": ("seed", "select", "policy.model", "policy.judging"),
     "train": ("seed", "train", "policy.model"),
     "evaluate": (

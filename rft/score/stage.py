@@ -142,6 +142,7 @@ class Scorer:
                 self.rubric,
                 judge=self.judge,
                 votes=self.section.votes,
+                skip_decided=self.section.skip == "decided",
                 ask_again=self.section.ask_again,
                 unknown="leave_out" if self.section.unknown == "leave_out" else "no_score",
                 outage="leave_out" if self.section.outage == "leave_out" else "no_score",
@@ -197,7 +198,7 @@ def judge_of(section: Section | None) -> Judge | None:
 
 def all_criteria(recipe: Recipe) -> Recipe:
     """The recipe for measuring: dropout is for what is learnt from."""
-    return dataclasses.replace(recipe, score=dataclasses.replace(recipe.score, dropout=0.0, audit=None))
+    return dataclasses.replace(recipe, score=dataclasses.replace(recipe.score, dropout=0.0, audit=None, skip=None))
 
 
 def load_rubric(recipe: Recipe) -> Rubric:

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from reward_models.errors import RubricError
+from reward_models.evaluation import evaluate
 from reward_models.judges import Local
 from reward_models.judges.dialogue import read_reason
 from reward_models.judges.local import Reply, allowed, verdict
@@ -198,3 +200,14 @@ def test_what_is_trained_is_what_is_asked(model: str) -> None:
     assert ids[len(job.prefix) : first[0]] == job.questions[0] and ids[first[1] : second[0]] == job.questions[1]
     assert dialogue.decode(ids[slice(*first)]) == "[2] it did\nanswer: yes<|im_end|>"
     assert dialogue.decode(ids[slice(*second)]) == "[] it did not\nanswer: no<|im_end|>"
+
+
+def test_a_judge_is_spared_what_code_has_decided(model: str) -> None:
+    solved = Criterion(id="solved", rule="tests_pass", required=True)
+    rubric = Rubric(name="r", criteria=[solved, QUESTIONS[0]])
+    judge = Local(model=model, reason_tokens=4)
+    failed, passed = (msgspec.structs.replace(transcript(1), resolved=resolved) for resolved in (False, True))
+    report = evaluate(failed, rubric, judge=judge, skip_decided=True)
+    assert (report.score, report.calls, [v.criterion for v in report.verdicts]) == (0.0, 0, ["solved"])
+    assert evaluate(passed, rubric, judge=judge, skip_decided=True).calls == 1
+    assert evaluate(failed, rubric, judge=judge).score == 0.0
