@@ -58,7 +58,7 @@ def test_the_model_attempt_is_seen_in_every_generation_of_the_format(path: Path)
 def test_a_long_attempt_that_edits_blindly_after_a_failure() -> None:
     transcript = one("pr_53652")
     found = {verdict.criterion: verdict for verdict in evaluate(transcript, RUBRIC).verdicts}
-    assert found["reproduced_first"].value == 1.0 and found["reproduced_first"].steps == [14]
+    assert found["reproduced_first"].value == 1.0 and found["reproduced_first"].steps == [14, 29]
     assert found["looked_first"].value == 1.0
     assert found["blind_edits"].value == 1.0 and found["blind_edits"].steps == [31]
     assert found["verified"].value == 1.0 and found["verified"].steps == [31, 32]
@@ -68,7 +68,7 @@ def test_a_long_attempt_that_edits_blindly_after_a_failure() -> None:
 def test_an_attempt_that_fails_twice_for_different_reasons_repeats_nothing() -> None:
     transcript = one("pr_53856")
     found = {verdict.criterion: verdict for verdict in evaluate(transcript, RUBRIC).verdicts}
-    assert found["reproduced_first"].steps == [8] and found["repeats_itself"].value == 0.0
+    assert found["reproduced_first"].steps == [8, 11] and found["repeats_itself"].value == 0.0
     assert found["carried_on_when_done"].value == 0.0, "new checks are no idling"
 
 
