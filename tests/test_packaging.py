@@ -36,4 +36,4 @@ def test_the_wheel_holds_what_it_needs_and_runs_elsewhere(tmp_path: Path) -> Non
     code += "sys.exit(main(['check', 'quickstart']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "80 tasks x 8 samples" in done.stdout
+    assert "64 tasks x 8 samples" in done.stdout
