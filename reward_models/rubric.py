@@ -3,6 +3,7 @@
 import hashlib
 import math
 import re
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,14 @@ def applicable(rubric: Rubric, transcript: Transcript) -> Rubric:
 def view_of(rubric: Rubric, criterion: Criterion) -> View:
     """What the judge of a criterion may see."""
     return criterion.view or rubric.view
+
+
+def by_view(rubric: Rubric, criteria: Iterable[Criterion]) -> dict[View, list[Criterion]]:
+    """Criteria under what their judge may see, each view where its first criterion stands."""
+    views: dict[View, list[Criterion]] = {}
+    for criterion in criteria:
+        views.setdefault(view_of(rubric, criterion), []).append(criterion)
+    return views
 
 
 def digest(rubric: Rubric) -> str:

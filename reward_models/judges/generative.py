@@ -15,7 +15,7 @@ from reward_models.chat import Reply
 from reward_models.errors import JudgeDown, RubricError
 from reward_models.judges import prompts
 from reward_models.judges.base import Judgement, Request
-from reward_models.rubric import view_of
+from reward_models.rubric import by_view
 from reward_models.transcript import Rendered, render, windows
 from reward_models.types import Criterion, Rubric, Transcript, Verdict
 
@@ -142,8 +142,7 @@ class Generative:
     def _parts(self, transcript: Transcript, rubric: Rubric, questions: Sequence[Criterion], judge: str) -> list[Part]:
         """What is shown, by view, each with the questions that want it."""
         parts: list[Part] = []
-        for view in dict.fromkeys(view_of(rubric, question) for question in questions):
-            asked = [question for question in questions if view_of(rubric, question) == view]
+        for view, asked in by_view(rubric, questions).items():
             show = windows if self.long == "windows" else _whole
             pieces = show(
                 transcript, view=view, step_chars=self.step_chars, chars=self.transcript_chars, style=self.style

@@ -19,6 +19,7 @@ from reward_models.cache import Keys, Usage
 from reward_models.errors import JudgeDown, RubricError
 from reward_models.judges.base import Judgement
 from reward_models.judges.dialogue import UNKNOWN, Dialogue, read_reason
+from reward_models.rubric import by_view
 from reward_models.transcript import Rendered, render
 from reward_models.types import Criterion, Rubric, Transcript, Verdict, View
 from reward_models.verdicts import unknown
@@ -109,7 +110,7 @@ class Local:
         """One verdict for each question. A transcript that cannot be fitted into the context is the failure."""
         judgement = Judgement(verdicts=[])
         found: dict[str, Verdict] = {}
-        for view, asked in by_view(rubric, questions):
+        for view, asked in by_view(rubric, questions).items():
             try:
                 shown, job = self.fitted(transcript, view, asked)
                 judgement.cut += shown.cut
@@ -383,13 +384,6 @@ def _value(criterion: Criterion, chances: list[float], label: str) -> float | No
     if criterion.kind == "ordered":
         return sum(rank * chance for rank, chance in enumerate(chances)) / (len(chances) - 1) / total
     return chances[0] / total
-
-
-def by_view(rubric: Rubric, questions: Sequence[Criterion]) -> Iterator[tuple[View, list[Criterion]]]:
-    views: dict[View, list[Criterion]] = {}
-    for criterion in questions:
-        views.setdefault(criterion.view or rubric.view, []).append(criterion)
-    yield from views.items()
 
 
 @contextlib.contextmanager

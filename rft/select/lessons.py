@@ -6,7 +6,6 @@ from reward_models import rubric as rubrics
 from reward_models.errors import JudgeDown, RubricError
 from reward_models.judges import Local
 from reward_models.judges.dialogue import ANSWER, UNKNOWN, reason_line
-from reward_models.judges.local import by_view
 from reward_models.types import Criterion, Report, Rubric, Verdict
 from rft.errors import RecipeError, StageError
 from rft.plugins import build
@@ -38,7 +37,7 @@ class Lessons:
         }
         questions = [criterion for criterion in self.rubric.criteria if criterion.id in taught]
         examples = []
-        for view, some in by_view(self.rubric, questions):
+        for view, some in rubrics.by_view(self.rubric, questions).items():
             try:
                 _, asked = self.judge.fitted(transcript, view, some)
             except JudgeDown as error:
