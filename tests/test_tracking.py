@@ -135,7 +135,8 @@ def test_wandb_offline_for_real_and_the_same_id_after_a_restart(tmp_path: Path) 
         tracker.finish()
     identity = (tmp_path / "wandb_id").read_text()
     stored = sorted((tmp_path / "wandb").glob("offline-run-*"))
-    assert {folder.name.rpartition("-")[2] for folder in stored} == {identity}
+    # Two sessions of one second are told apart by a number at the end.
+    assert stored and all(identity in folder.name for folder in stored)
     data = b"".join(file.read_bytes() for file in (tmp_path / "wandb").rglob("*") if file.is_file())
     assert b"collect/resolved" in data and b"score and outcome have parted" in data
     assert b"sk-very-secret-value" not in data
