@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rft.interfaces import SandboxProvider
+from rft.interfaces import SandboxProvider, StartState
 from rft.types import Execution, Outcome, Task
 
 
@@ -16,7 +16,7 @@ class NullSandboxes:
         """Nothing is."""
         return ""
 
-    def open(self, start_state: Path) -> "NullSandbox":
+    def open(self, start: StartState) -> "NullSandbox":
         """A place where nothing happens."""
         return NullSandbox()
 
@@ -54,9 +54,9 @@ class NullEnvironment:
         """Numbered ones."""
         return (Task(id=f"n{i}", statement="nothing", split=split, repository="") for i in range(self.count))
 
-    def start_state(self, task: Task) -> Path:
+    def start_state(self, task: Task) -> StartState:
         """Anywhere."""
-        return Path()
+        return StartState(Path())
 
     def grade(self, task: Task, patch: str, sandboxes: SandboxProvider) -> Outcome:
         """Always resolved."""

@@ -1,6 +1,7 @@
 """What a plug-in must offer. Each protocol is met by shape; nothing is inherited and nothing registered."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -8,6 +9,19 @@ from rft.types import Completion, Execution, Failure, Message, Outcome, Step, St
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class StartState:
+    """What a sandbox holds when it opens."""
+
+    path: Path
+    """A read-only directory, a git repository with one commit; the sandbox works on a throw-away copy of it."""
+    software: tuple[Path, ...] = ()
+    """Directories shown read-only at their own paths, such as a virtual environment and its interpreter; `bin/` of
+    the first leads PATH."""
+    image: str = ""
+    """The container image that the task asks for, where containers run; other sandboxes do without."""
 
 
 class Sandbox(Protocol):
@@ -43,11 +57,8 @@ class SandboxProvider(Protocol):
     def missing(self) -> str:
         """What keeps this kind of sandbox from working here and how to get it, one line; empty when it works."""
 
-    def open(self, start_state: Path) -> Sandbox:
-        """A sandbox on a throw-away copy of `start_state`, a directory that is a git repository with one commit.
-
-        Raises SandboxError. `start_state` is never changed.
-        """
+    def open(self, start: StartState) -> Sandbox:
+        """A sandbox on a throw-away copy of `start.path`, which is never changed. Raises SandboxError."""
 
 
 class Environment(Protocol):
@@ -59,8 +70,8 @@ class Environment(Protocol):
     def tasks(self, split: str) -> Iterator[Task]:
         """The tasks of a split, always in the same order. Raises RecipeError for an unknown split."""
 
-    def start_state(self, task: Task) -> Path:
-        """A read-only directory with the task's start state, made once and kept. Raises EnvironmentFault."""
+    def start_state(self, task: Task) -> StartState:
+        """The task's start state, made once and kept. Raises EnvironmentFault."""
 
     def grade(self, task: Task, patch: str, sandboxes: SandboxProvider) -> Outcome:
         """Measure a patch in a fresh sandbox: protected hunks are left out, then the task's tests are run.

@@ -81,9 +81,9 @@ class Worker:
         task = owed.task
         clock = _Clock(facts.phases)
         with _blamed_on(facts, "environment"), clock.phase("prepare"):
-            start_state = self.environment.start_state(task)
+            start = self.environment.start_state(task)
         with _blamed_on(facts, "sandbox"), clock.phase("boot"):
-            sandbox = self.sandboxes.open(start_state)
+            sandbox = self.sandboxes.open(start)
         with contextlib.closing(sandbox):
             with _blamed_on(facts, "inference"):
                 conversation = self.inference.open(task, seed=owed.seed)

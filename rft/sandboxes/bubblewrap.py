@@ -23,8 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rft.errors import SandboxError
+from rft.interfaces import StartState
 from rft.sandboxes import groups, mounts, seccomp
-from rft.sandboxes.limits import Limits, environment, interpreter, supervise
+from rft.sandboxes.limits import Limits, environment, interpreter, programs, supervise
 from rft.sandboxes.session import Session
 
 log = logging.getLogger(__name__)
@@ -53,30 +54,30 @@ class Bubblewrap(Limits):
     """
 
     readable: list[str] = field(default_factory=list)
-    """More directories that commands may read, at their own paths, such as a virtual environment."""
+    """More directories that commands may read, at their own paths."""
 
     def missing(self) -> str:
         """Really opens a sandbox, once in a program."""
         return _probe()
 
-    def open(self, start_state: Path) -> Session:
-        """A sandbox on an overlay or a copy of `start_state`. Raises SandboxError."""
+    def open(self, start: StartState) -> Session:
+        """A sandbox on an overlay or a copy of the start state. Raises SandboxError."""
         try:
             group = groups.make(self.memory_bytes, self.processes)
         except OSError as error:
             raise SandboxError(f"sandbox bubblewrap: no control group ({error}).") from None
         try:
-            return self._open(start_state.absolute(), group)
+            return self._open(start, group)
         except (SandboxError, OSError) as error:
             group.remove()
             if isinstance(error, SandboxError):
                 raise
             raise SandboxError(f"sandbox bubblewrap: cannot be opened ({error}).") from None
 
-    def _open(self, start_state: Path, group: groups.Group) -> Session:
+    def _open(self, start: StartState, group: groups.Group) -> Session:
         ours, theirs = socket.socketpair()
         way = Way()
-        keeper = Keeper(functools.partial(self._start, start_state, group, theirs, way))
+        keeper = Keeper(functools.partial(self._start, start, group, theirs, way))
         try:
             process = keeper.start()
         except OSError:
@@ -89,7 +90,7 @@ class Bubblewrap(Limits):
             "start": START,
             "scratch": SCRATCH,
             "remove": "",
-            "environment": environment(HOME, "/tmp", BIN, str(interpreter().parent)),
+            "environment": environment(HOME, "/tmp", *programs(start), BIN, str(interpreter().parent)),
             "limits": self.rlimits(has_groups=bool(group.folders), shares_user=False),
             "join": list(group.members),
             "usage": group.usage,
@@ -104,11 +105,13 @@ class Bubblewrap(Limits):
         return session
 
     def _start(
-        self, start_state: Path, group: groups.Group, channel: socket.socket, way: "Way"
+        self, start: StartState, group: groups.Group, channel: socket.socket, way: "Way"
     ) -> "subprocess.Popen[bytes]":
         """Start bwrap from the calling thread, which stays until bwrap ends."""
         prefix = Path(sys.base_prefix).resolve()
-        shown = [str(path) for path in [prefix, *map(Path, self.readable)] if not path.is_relative_to("/usr")]
+        start_state = start.path.absolute()
+        readable = [prefix, *map(Path, self.readable), *(path.absolute() for path in start.software)]
+        shown = [str(path) for path in dict.fromkeys(readable) if not path.is_relative_to("/usr")]
         wrapper: list[str] = []
         place: list[str] = []
         if os.geteuid() == 0:
@@ -295,7 +298,7 @@ def _probe() -> str:
     try:
         seccomp.program()
         with tempfile.TemporaryDirectory() as folder:
-            sandbox = Bubblewrap(timeout=20).open(Path(folder))
+            sandbox = Bubblewrap(timeout=20).open(StartState(Path(folder)))
             try:
                 done = sandbox.run("true")
             finally:

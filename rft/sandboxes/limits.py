@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from rft.interfaces import StartState
+
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -85,6 +87,11 @@ def environment(home: str, temporary: str, *folders: str) -> dict[str, str]:
         "PYTHONHASHSEED": "0",
         "PYTHONNOUSERSITE": "1",
     }
+
+
+def programs(start: StartState) -> list[str]:
+    """The folder of programs that leads PATH, where the start state brings one."""
+    return [str(path.absolute() / "bin") for path in start.software[:1]]
 
 
 def interpreter() -> Path:

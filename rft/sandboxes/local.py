@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rft.errors import SandboxError
+from rft.interfaces import StartState
 from rft.sandboxes import groups
-from rft.sandboxes.limits import Limits, environment, interpreter, supervise
+from rft.sandboxes.limits import Limits, environment, interpreter, programs, supervise
 from rft.sandboxes.session import Session
 
 log = logging.getLogger(__name__)
@@ -34,8 +35,8 @@ class Local(Limits):
         _warn()
         return ""
 
-    def open(self, start_state: Path) -> Session:
-        """A sandbox on a copy of `start_state`. Raises SandboxError."""
+    def open(self, start: StartState) -> Session:
+        """A sandbox on a copy of the start state. Raises SandboxError."""
         group = groups.make(self.memory_bytes, self.processes)
         root = Path(tempfile.mkdtemp(prefix=f"rft-{os.getpid()}-"))
         for name in ("work", "tmp", "home", "scratch", "bin"):
@@ -62,11 +63,11 @@ class Local(Limits):
         session = Session(process, ours, self, kind="local", after=after, memory_kills=group.memory_kills)
         settings = {
             "work": str(root / "work"),
-            "start": str(start_state.absolute()),
+            "start": str(start.path.absolute()),
             "scratch": str(root / "scratch"),
             "remove": str(root),
             "environment": environment(
-                str(root / "home"), str(root / "tmp"), str(root / "bin"), str(interpreter().parent)
+                str(root / "home"), str(root / "tmp"), *programs(start), str(root / "bin"), str(interpreter().parent)
             ),
             "limits": self.rlimits(has_groups=bool(group.folders), shares_user=True),
             "join": list(group.members),

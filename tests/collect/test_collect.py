@@ -11,7 +11,7 @@ import pytest
 from rft import collect
 from rft import recipe as recipes
 from rft.errors import EnvironmentFault, StageError
-from rft.interfaces import SandboxProvider
+from rft.interfaces import SandboxProvider, StartState
 from rft.recipe import Recipe
 from rft.rundir import Run
 from rft.store import Records
@@ -31,8 +31,8 @@ class Shelf:
     def tasks(self, split: str) -> Iterator[Task]:
         return (make_task(f"task-{i}", repository=self.repository) for i in range(self.count))
 
-    def start_state(self, task: Task) -> Path:
-        return Path(task.repository)
+    def start_state(self, task: Task) -> StartState:
+        return StartState(Path(task.repository))
 
     def grade(self, task: Task, patch: str, sandboxes: SandboxProvider) -> Outcome:
         if self.broken and Path(self.broken).exists() and task.id == "task-1":
@@ -147,5 +147,5 @@ class Absent:
     def missing(self) -> str:
         return "absent is not installed; run `install absent`"
 
-    def open(self, start_state: Path) -> Any:
+    def open(self, start: StartState) -> Any:
         raise AssertionError("opened although it is missing")

@@ -135,10 +135,10 @@ def test_a_start_state_is_one_commit_that_is_the_same_for_everyone(
         )
         return shown.stdout
 
-    first = Kata().start_state(MERGE)
+    first = Kata().start_state(MERGE).path
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("GIT_AUTHOR_NAME", "someone else")
-    second = Kata().start_state(MERGE)
+    second = Kata().start_state(MERGE).path
     assert first != second
     assert head(first) == head(second)
     assert head(first).count("\n") == 1
@@ -163,9 +163,9 @@ def test_many_who_ask_at_once_get_one_whole_start_state(own_cache: Path) -> None
 
 
 def test_a_start_state_is_made_once() -> None:
-    place = Kata().start_state(MERGE)
+    place = Kata().start_state(MERGE).path
     before = digest_path(place), place.stat().st_mtime_ns
-    assert Kata().start_state(MERGE) == place
+    assert Kata().start_state(MERGE).path == place
     assert (digest_path(place), place.stat().st_mtime_ns) == before
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rft.errors import EnvironmentFault, RecipeError
-from rft.interfaces import SandboxProvider
+from rft.interfaces import SandboxProvider, StartState
 from rft.types import Outcome, Task
 
 
@@ -26,7 +26,7 @@ class SmallWorld:
         for number in range(self.tasks_in_split):
             yield Task(id=f"{split}-{number}", statement="Put 'fixed' in a.txt.", split=split, repository="one")
 
-    def start_state(self, task: Task) -> Path:
+    def start_state(self, task: Task) -> StartState:
         state = Path(self.folder) / "state"
         if not state.exists():
             state.mkdir(parents=True)
@@ -34,7 +34,7 @@ class SmallWorld:
             for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "start"]):
                 identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
                 subprocess.run(["git", *identity, *arguments], cwd=state, check=True, capture_output=True)
-        return state
+        return StartState(state)
 
     def grade(self, task: Task, patch: str, sandboxes: SandboxProvider) -> Outcome:
         if task.id == self.broken:

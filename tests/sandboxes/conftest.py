@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rft.interfaces import StartState
 from rft.sandboxes.bubblewrap import Bubblewrap
 from rft.sandboxes.local import Local
 from rft.sandboxes.session import Session
@@ -68,9 +69,9 @@ def _maker(kind: str, start_state: Path) -> Iterator[Callable[..., Session]]:
         needs_bubblewrap()
     opened: list[Session] = []
 
-    def make(**options: Any) -> Session:
+    def make(*, software: tuple[Path, ...] = (), **options: Any) -> Session:
         provider = Bubblewrap(**options) if kind == "bubblewrap" else Local(**options)
-        opened.append(provider.open(start_state))
+        opened.append(provider.open(StartState(start_state, software)))
         return opened[-1]
 
     yield make

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from rft.interfaces import StartState
 from rft.sandboxes import seccomp
 from rft.sandboxes.bubblewrap import Bubblewrap
 from rft.sandboxes.local import Local
@@ -220,7 +221,7 @@ def besieged(start_state: Path) -> Iterator[Session]:
     """One sandbox for all attacks; every one of them must leave it in order."""
     if reason := Bubblewrap().missing():
         pytest.skip(reason)
-    sandbox = Bubblewrap().open(start_state)
+    sandbox = Bubblewrap().open(StartState(start_state))
     yield sandbox
     sandbox.close()
 
@@ -238,7 +239,7 @@ def test_an_attack_fails(besieged: Session, host: Host, name: str) -> None:
 @pytest.fixture(scope="module")
 def open_field(start_state: Path) -> Iterator[Session]:
     """A sandbox that is no security boundary."""
-    sandbox = Local().open(start_state)
+    sandbox = Local().open(StartState(start_state))
     yield sandbox
     sandbox.close()
 

@@ -189,8 +189,9 @@ def test_everything_killed_at_once(jail: Make) -> None:
 OWNER = """
 import sys
 from pathlib import Path
+from rft.interfaces import StartState
 from rft.plugins import build
-sandbox = build("sandbox", {{"use": {kind!r}}}, "sandbox").open(Path({start!r}))
+sandbox = build("sandbox", {{"use": {kind!r}}}, "sandbox").open(StartState(Path({start!r})))
 print("open", flush=True)
 sandbox.run("setsid sleep {mark} & (sleep {mark} &) ; sleep {mark}", timeout=600)
 """

@@ -307,3 +307,16 @@ def test_local_says_what_it_is_not(caplog: pytest.LogCaptureFixture, monkeypatch
     monkeypatch.setattr("rft.sandboxes.local._warned", [])
     assert Local().missing() == "" and Local().missing() == ""
     assert [record.message for record in caplog.records if "no security boundary" in record.message].__len__() == 1
+
+
+def test_software_is_shown_at_its_own_path_and_leads_path(make: Make, start_state: Path, tmp_path: Path) -> None:
+    program = tmp_path / "tools" / "bin" / "greet"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\necho hello\n")
+    program.chmod(0o755)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "bin").mkdir()
+    sandbox = make(software=(tmp_path / "tools", tmp_path / "other"))
+    done = sandbox.run(f"greet; command -v greet; ls -d {tmp_path}/other; touch {tmp_path}/tools/mine && echo wrote")
+    assert done.output.startswith(f"hello\n{program}\n{tmp_path}/other\n")
+    assert ("wrote" in done.output) == (sandbox.kind == "local")

@@ -9,7 +9,7 @@ from pathlib import Path
 from rft.environments import patches
 from rft.environments.kata import grading, repository
 from rft.errors import EnvironmentFault, RecipeError, did_you_mean
-from rft.interfaces import SandboxProvider
+from rft.interfaces import SandboxProvider, StartState
 from rft.store import Records
 from rft.types import Outcome, Task
 
@@ -68,9 +68,9 @@ class Kata:
             if task.split == split and (self.modules is None or task.meta["module"] in self.modules)
         )
 
-    def start_state(self, task: Task) -> Path:
+    def start_state(self, task: Task) -> StartState:
         """The task's repository in the user's cache: one commit, the same for everyone. Raises EnvironmentFault."""
-        return repository.start_state(task)
+        return StartState(repository.start_state(task))
 
     def grade(self, task: Task, patch: str, sandboxes: SandboxProvider) -> Outcome:
         """Run the task's tests on its start state with the patch, protected files left out.
