@@ -134,7 +134,10 @@ def _turn(message: _Message, index: int) -> list[tuple[_Call | None, TranscriptS
         (
             call,
             TranscriptStep(
-                index=index + n, text="" if n else text, command=_command(call.function) if call else None, output=""
+                index=index + n,
+                text="" if n else text,
+                command=call_as_text(call.function.name, call.function.arguments) if call else None,
+                output="",
             ),
         )
         for n, call in enumerate(calls)
@@ -156,24 +159,24 @@ def _came_back(steps: list[TranscriptStep], place: int, texts: list[str]) -> Non
         steps[place] = msgspec.structs.replace(steps[place], output=output)
 
 
-def _command(function: _Function) -> str:
-    """A call as one line of text: a shell's command as it is, an editor's as words, any other with its JSON."""
-    arguments = _arguments(function.arguments)
-    if isinstance(arguments, dict):
-        if function.name in SHELLS:
-            command = arguments.get("command", arguments.get("cmd"))
+def call_as_text(name: str, arguments: str | dict[str, Any] | None) -> str:
+    """A call as one text: a shell's command as it is, an editor's as words, any other with its JSON."""
+    given = _arguments(arguments)
+    if isinstance(given, dict):
+        if name in SHELLS:
+            command = given.get("command", given.get("cmd"))
             if isinstance(command, str):
                 return command
-        if function.name in EDITORS and {"command", "path"} <= arguments.keys():
+        if name in EDITORS and {"command", "path"} <= given.keys():
             texts = [
                 word
-                for name, value in arguments.items()
-                if name not in ("command", "path") and value is not None
-                for word in (f"--{name}", str(value))
+                for key, value in given.items()
+                if key not in ("command", "path") and value is not None
+                for word in (f"--{key}", str(value))
             ]
-            return shlex.join(["str_replace_editor", str(arguments["command"]), str(arguments["path"]), *texts])
-        return f"{function.name} {_json(arguments)}" if arguments else function.name
-    return f"{function.name} {arguments}".rstrip()
+            return shlex.join(["str_replace_editor", str(given["command"]), str(given["path"]), *texts])
+        return f"{name} {_json(given)}" if given else name
+    return f"{name} {given}".rstrip()
 
 
 def _arguments(given: str | dict[str, Any] | None) -> dict[str, Any] | str:

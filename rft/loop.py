@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from reward_models.types import Report
-from rft.agents.attempt import messages_of
 from rft.errors import RecipeError
 from rft.evaluate import judging
 from rft.evaluate.stage import measuring
@@ -21,6 +20,7 @@ from rft.rundir import Manifest, Run
 from rft.select import lessons
 from rft.store import Records
 from rft.tracking import Tracker
+from rft.transcript import messages_of, plain
 from rft.types import Trajectory
 
 
@@ -88,7 +88,7 @@ def create_policy(recipe: Recipe, run: Run) -> None:
     collected.require()
     attempts = Records(collected.path / "trajectories.jsonl", Trajectory)
     texts: Iterable[str] = (
-        f"{m.role}\n{m.content}" for attempt in attempts for m in messages_of(attempt.prompt, attempt.steps)
+        f"{m.role}\n{m.content}" for attempt in attempts for m in map(plain, messages_of(attempt.prompt, attempt.steps))
     )
     if recipe.policy.judging is not None:
         texts = lessons.texts(recipe, attempts, Records(run.stage(1, "score").path / "reports.jsonl", Report))

@@ -1,37 +1,113 @@
-"""A trajectory as judges and rules see it."""
+"""A trajectory as judges and rules see it, and as the conversation that a model reads."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from reward_models.messages import call_as_text
 from reward_models.types import Transcript, TranscriptStep
-from rft.types import Step, Trajectory
+from rft.types import Message, Step, StopReason, ToolCall, Trajectory
 
 
 def to_transcript(trajectory: Trajectory) -> Transcript:
     """The transcript of a trajectory; it holds neither the gold patch nor the names of the grader's tests.
 
-    The statement is the last thing that the model was told before its first turn.
+    The statement is the last thing that the model was told before its first turn, the follow-up what the user wrote
+    after its last.
     """
     outcome = trajectory.outcome
     statement = next((m.content for m in reversed(trajectory.prompt) if m.role == "user"), "")
+    steps = [_step(step) for step in trajectory.steps[:-1]] + [_step(step, last=True) for step in trajectory.steps[-1:]]
     return Transcript(
         id=trajectory.id,
         task_id=trajectory.task_id,
         statement=statement,
-        steps=[_step(step) for step in trajectory.steps],
+        steps=steps,
         patch=trajectory.patch,
-        stop=trajectory.stop.value,
+        stop="" if trajectory.stop is StopReason.UNKNOWN else trajectory.stop.value,
         resolved=outcome.resolved if outcome is not None else None,
         protected=list(trajectory.protected),
         tampered=list(outcome.tampered) if outcome is not None else [],
+        followup="\n\n".join(m.content for step in trajectory.steps[-1:] for m in step.after if m.role == "user"),
     )
 
 
-def _step(step: Step) -> TranscriptStep:
+def _step(step: Step, *, last: bool = False) -> TranscriptStep:
+    # the exit code has a field of its own
+    output = step.observation.removeprefix(f"[exit {step.exit_code}]").removeprefix("\n")
+    said = [message.content for message in step.after if not (last and message.role == "user")]
     return TranscriptStep(
         index=step.index,
-        text=step.reply,
+        text="\n\n".join(part for part in (step.reasoning, step.reply) if part),
         command=step.command,
-        # the exit code has a field of its own
-        output=step.observation.removeprefix(f"[exit {step.exit_code}]").removeprefix("\n"),
+        output="\n\n".join(part for part in (output, *said) if part),
         exit_code=step.exit_code,
         timed_out=step.timed_out,
         problem=step.problem,
     )
+
+
+def commands_of(calls: Sequence[ToolCall]) -> str | None:
+    """The tool calls of a turn as the command that rules read; None without any."""
+    return "\n".join(call_as_text(call.name, call.arguments) for call in calls) if calls else None
+
+
+def messages_of(prompt: Sequence[Message], steps: Sequence[Step]) -> list[Message]:
+    """The conversation that led up to the next turn: the prompt, then each reply with what came back."""
+    return [*prompt, *(message for step in steps for message in turn(step))]
+
+
+def turn(step: Step) -> list[Message]:
+    """What a step adds to the conversation: the reply, what came back, and what else was said before the next one.
+
+    What came back is a message of the role `tool` for each call that had a result. Without tool calls it is a user's,
+    which an empty observation leaves out only where something else was said.
+    """
+    calls = [_without_result(call) for call in step.tool_calls]
+    reply = Message(role="assistant", content=step.reply, reasoning=step.reasoning, tool_calls=calls)
+    return [reply, *_came_back(step), *step.after]
+
+
+def _came_back(step: Step) -> list[Message]:
+    results, end = [], 0
+    rest = ""
+    for call in sorted((c for c in step.tool_calls if c.result), key=lambda c: c.result or (0, 0)):
+        assert call.result is not None
+        rest += step.observation[end : call.result[0]]
+        end = max(end, call.result[1])
+        content = step.observation[call.result[0] : call.result[1]]
+        results.append(Message(role="tool", content=content, tool_call_id=call.id))
+    rest = (rest + step.observation[end:]).strip() if results else step.observation
+    if rest or not (results or step.after):
+        results.append(Message(role="user", content=rest))
+    return results
+
+
+def _without_result(call: ToolCall) -> ToolCall:
+    return ToolCall(id=call.id, name=call.name, arguments=call.arguments)
+
+
+def plain(message: Message) -> Message:
+    """A message as a chat template without tools takes it: thoughts and calls written out, results from the user.
+
+    A call is written `<function=name>`, a `<parameter=…>` for each argument, `</function>`.
+    """
+    if message.role in ("tool", "function"):
+        return Message(role="user", content=message.content)
+    thought = message.reasoning.strip()
+    opening = [f"<think>\n{thought}\n</think>"] if thought and thought not in message.content else []
+    parts = [*opening, message.content, *map(_call_written_out, message.tool_calls)]
+    return Message(role=message.role, content="\n\n".join(part for part in parts if part))
+
+
+def _call_written_out(call: ToolCall) -> str:
+    given = call.arguments
+    if isinstance(given, str):
+        return f"<function={call.name}>\n{given}\n</function>"
+    lines = [f"<parameter={name}>{_as_text(value)}</parameter>\n" for name, value in given.items()]
+    return f"<function={call.name}>\n{''.join(lines)}</function>"
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

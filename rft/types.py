@@ -20,6 +20,8 @@ class StopReason(StrEnum):
     CONTEXT_FULL = "context_full"
     FORMAT_LIMIT = "format_limit"
     ERROR = "error"
+    UNKNOWN = "unknown"
+    """Only of attempts that others made: their record does not say."""
 
 
 class Task(Record, frozen=True, kw_only=True):
@@ -40,11 +42,33 @@ class Task(Record, frozen=True, kw_only=True):
     """The environment's own facts about the task."""
 
 
-class Message(Record, frozen=True, kw_only=True):
+class ToolCall(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """One call of a tool, as the model made it in a turn."""
+
+    id: str = ""
+    """What results name it by; empty where the source gives none."""
+    name: str
+    arguments: dict[str, Any] | str = {}
+    """An object, or the text that the model wrote where it wrote none."""
+    result: tuple[int, int] | None = None
+    """`(start, end)`: these characters of the step's `observation` came back to it; None when nothing did."""
+    extra: dict[str, Any] = {}
+    """What else the source tells of it, under the source's own names."""
+
+
+class Message(Record, frozen=True, kw_only=True, omit_defaults=True):
     """One chat message."""
 
     role: str
     content: str
+    reasoning: str = ""
+    """What the model thought before it spoke, where that is kept apart from `content`."""
+    tool_calls: list[ToolCall] = []
+    """Of an assistant."""
+    tool_call_id: str = ""
+    """Of a tool: the call that this is the result of."""
+    extra: dict[str, Any] = {}
+    """What else the source tells of it, under the source's own names."""
 
 
 class Completion(Record, frozen=True, kw_only=True):
@@ -78,16 +102,18 @@ class Execution(Record, frozen=True, kw_only=True):
     """What killed it, in words (`time`, `memory`), empty when nothing did."""
 
 
-class Step(Record, frozen=True, kw_only=True):
+class Step(Record, frozen=True, kw_only=True, omit_defaults=True):
     """One turn of an agent: what the model said, what was run, what came back."""
 
     index: int
     """Counted from 1."""
     reply: str
+    """What the model said; its `reasoning` and its `tool_calls` are not repeated here."""
     command: str | None
-    """The command that was run; None when the reply held none that could be run."""
+    """The command that was run; None when the reply held none that could be run. Several tool calls of one turn stand
+    here one after another, each as a rule reads it: a shell's command as it is, any other as its name and words."""
     observation: str
-    """What the agent was shown, cut in the middle when long."""
+    """What the agent was shown, cut in the middle when long; the results of several calls one after another."""
     exit_code: int | None = None
     timed_out: bool = False
     truncated_bytes: int = 0
@@ -98,6 +124,21 @@ class Step(Record, frozen=True, kw_only=True):
     """Why no command was run: what was wrong with the reply."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    reasoning: str = ""
+    """What the model thought before it spoke, where the engine or the source keeps that apart from the reply."""
+    tool_calls: list[ToolCall] = []
+    """The calls of the turn, in order; empty where commands stand in the reply itself."""
+    after: list[Message] = []
+    """What else was said before the next turn, in order: a user's word, a system's note. After the last turn, what the
+    user wrote when the agent had finished."""
+    model: str = ""
+    """Which model answered, where that is not the trajectory's `policy`."""
+    timestamp: str = ""
+    """When, as the source writes it (ISO 8601)."""
+    cost: float | None = None
+    """What the answer cost, in US dollars; None when unknown."""
+    extra: dict[str, Any] = {}
+    """What else the source tells of the turn, under the source's own names."""
 
 
 class TokenRow(Record, frozen=True, kw_only=True):
@@ -141,7 +182,8 @@ class Trajectory(Record, frozen=True, kw_only=True):
     """One attempt at one task."""
 
     id: str
-    """`task/round/sample`: made from content, so that it is the same whenever it is made."""
+    """`task/round/sample`: made from content, so that it is the same whenever it is made; an imported attempt keeps the
+    id that its source gives it."""
     task_id: str
     split: str
     round: int
@@ -165,6 +207,14 @@ class Trajectory(Record, frozen=True, kw_only=True):
     seconds: float = 0.0
     phases: dict[str, float] = {}
     """Seconds of each phase: boot, model, commands, grading."""
+    agent: str = ""
+    """The agent that worked, with its version, where it was not the recipe's."""
+    source: str = ""
+    """The file, and the place in it, that the attempt was imported from; empty for those that rft made."""
+    cost: float | None = None
+    """What the model's answers cost in all, in US dollars; None when unknown."""
+    extra: dict[str, Any] = {}
+    """What else the source tells of the attempt, under the source's own names."""
 
 
 class Decision(Record, frozen=True, kw_only=True):

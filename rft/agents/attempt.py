@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from rft.transcript import messages_of
 from rft.types import Completion, Failure, Message, Step, StopReason, TokenRow
 
 
@@ -48,16 +49,6 @@ class Attempt:
             self.tokens[-1] = row
         else:
             self.tokens.append(row)
-
-
-def messages_of(prompt: Sequence[Message], steps: Sequence[Step]) -> list[Message]:
-    """The conversation that led up to the next turn: the prompt, then each reply with what came back."""
-    turns = [
-        message
-        for step in steps
-        for message in (Message(role="assistant", content=step.reply), Message(role="user", content=step.observation))
-    ]
-    return [*prompt, *turns]
 
 
 def _starts_with(ids: Sequence[int], prefix: Sequence[int]) -> bool:

@@ -4,7 +4,8 @@ from typing import Any
 
 from rft.errors import StageError
 from rft.inference.chat import Chat, Turn
-from rft.types import Example, Message, TokenRow, Trajectory
+from rft.transcript import plain, turn
+from rft.types import Example, Message, Step, TokenRow, Trajectory
 
 
 def examples_of(trajectory: Trajectory, tokenizer: Any) -> list[Example]:
@@ -48,7 +49,7 @@ def _rendered_rows(trajectory: Trajectory, tokenizer: Any) -> list[TokenRow]:
     The engine's own `Chat` reads the conversation, turn by turn, so both tokenise in the same pieces.
     """
     chat = Chat(tokenizer, trajectory.id)
-    messages = list(trajectory.prompt)
+    messages = [plain(message) for message in trajectory.prompt]
     rendered, ids = chat.prompt(messages, None)
     spans: list[tuple[int, int, int]] = []
     last: Turn | None = None
@@ -56,12 +57,27 @@ def _rendered_rows(trajectory: Trajectory, tokenizer: Any) -> list[TokenRow]:
         if last is not None:
             rendered, ids = chat.prompt(messages, last)
             _check_prefix(trajectory.id, chat, last, rendered, ids)
+        reply, *rest = _as_read(step)
         start = len(ids)
-        ids = [*ids, *chat.encode(chat.mark(step.reply)), tokenizer.eos_token_id]
+        ids = [*ids, *chat.encode(chat.mark(reply.content)), tokenizer.eos_token_id]
         spans.append((start, len(ids), step.index))
-        last = Turn(rendered=rendered, messages=list(messages), ids=ids, text=step.reply, ended_by=tokenizer.eos_token)
-        messages += [Message(role="assistant", content=step.reply), Message(role="user", content=step.observation)]
+        last = Turn(
+            rendered=rendered, messages=list(messages), ids=ids, text=reply.content, ended_by=tokenizer.eos_token
+        )
+        messages += [reply, *rest]
     return [TokenRow(ids=ids, spans=spans)]
+
+
+def _as_read(step: Step) -> list[Message]:
+    """What a step adds to the conversation, tool calls written out; results that follow one another are one message."""
+    reply, *rest = map(plain, turn(step))
+    merged: list[Message] = []
+    for message in rest:
+        if merged and merged[-1].role == message.role == "user":
+            merged[-1] = Message(role="user", content=f"{merged[-1].content}\n\n{message.content}")
+        else:
+            merged.append(message)
+    return [reply, *merged]
 
 
 def _check_prefix(identity: str, chat: Chat, last: Turn, rendered: str, ids: list[int]) -> None:
