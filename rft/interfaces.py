@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from rft.types import Completion, Execution, Failure, Message, Outcome, Step, StopReason, Task, TokenRow
+from rft.types import Completion, Execution, Failure, Message, Outcome, Step, StopReason, Task, TokenRow, Tool
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -83,8 +83,9 @@ class Environment(Protocol):
 class Conversation(Protocol):
     """One trajectory's line to a model. Used by one thread."""
 
-    def reply(self, messages: Sequence[Message], *, deadline: float) -> Completion:
-        """Answer the whole conversation so far; `deadline` is a `time.monotonic()` value.
+    def reply(self, messages: Sequence[Message], *, deadline: float, tools: Sequence[Tool] = ()) -> Completion:
+        """Answer the whole conversation so far, with calls of `tools` where some are offered; `deadline` is a
+        `time.monotonic()` value.
 
         Raises InferenceError; raises ContextFull when the conversation no longer fits.
         """
@@ -110,6 +111,7 @@ class Attempt(Protocol):
     """What an agent leaves behind: the steps so far, whatever happened. Agents return `rft.agents.attempt.Attempt`."""
 
     prompt: list[Message]
+    tools: list[Tool]
     steps: list[Step]
     stop: StopReason
     failure: Failure | None

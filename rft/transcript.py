@@ -55,7 +55,10 @@ def commands_of(calls: Sequence[ToolCall]) -> str | None:
 
 def messages_of(prompt: Sequence[Message], steps: Sequence[Step]) -> list[Message]:
     """The conversation that led up to the next turn: the prompt, then each reply with what came back."""
-    return [*prompt, *(message for step in steps for message in turn(step))]
+    messages = list(prompt)
+    for step in steps:
+        messages = [*(step.shown or messages), *turn(step)]
+    return messages
 
 
 def turn(step: Step) -> list[Message]:

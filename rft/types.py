@@ -56,6 +56,15 @@ class ToolCall(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What else the source tells of it, under the source's own names."""
 
 
+class Tool(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """A tool that the model may call."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = {}
+    """A JSON schema of its arguments."""
+
+
 class Message(Record, frozen=True, kw_only=True, omit_defaults=True):
     """One chat message."""
 
@@ -77,6 +86,8 @@ class Completion(Record, frozen=True, kw_only=True):
     text: str
     finish_reason: str
     """`stop`, or `length` when the answer was cut at the token limit."""
+    tool_calls: list[ToolCall] = []
+    """What it called, where tools were offered; not repeated in `text`."""
     prompt_ids: list[int] | None = None
     """Every token the model read for this answer, or None where the engine does not tell."""
     ids: list[int] | None = None
@@ -128,6 +139,11 @@ class Step(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What the model thought before it spoke, where the engine or the source keeps that apart from the reply."""
     tool_calls: list[ToolCall] = []
     """The calls of the turn, in order; empty where commands stand in the reply itself."""
+    shown: list[Message] = []
+    """The whole conversation that the model was shown, where it was not the one of the step before carried on (an agent
+    that shortens its history, or leads several conversations); empty where it was."""
+    tools: list[Tool] = []
+    """What the model could call, where `shown` is given."""
     after: list[Message] = []
     """What else was said before the next turn, in order: a user's word, a system's note. After the last turn, what the
     user wrote when the agent had finished."""
@@ -153,6 +169,9 @@ class TokenRow(Record, frozen=True, kw_only=True):
     """`(start, end, step)`: `ids[start:end]` were produced by the model at that step."""
     logprobs: list[float] | None = None
     """One for each token inside the spans, in order; None when the engine does not tell."""
+    repeated: int = 0
+    """How many of its first tokens an earlier row begins with as well: there the prefix broke, and so many tokens are
+    read and trained on once more."""
 
 
 class Failure(Record, frozen=True, kw_only=True):
@@ -191,6 +210,8 @@ class Trajectory(Record, frozen=True, kw_only=True):
     seed: int
     prompt: list[Message]
     """What the model was shown before its first turn."""
+    tools: list[Tool] = []
+    """What it could call from its first turn on."""
     steps: list[Step] = []
     stop: StopReason
     patch: str = ""

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
+
+from msgspec.structs import replace
 
 from rft.transcript import messages_of
-from rft.types import Completion, Failure, Message, Step, StopReason, TokenRow
+from rft.types import Completion, Failure, Message, Step, StopReason, TokenRow, Tool
 
 
 @dataclass(kw_only=True)
@@ -12,6 +15,7 @@ class Attempt:
     """The prompt, the steps so far and why it ended. Filled in by an agent while it works."""
 
     prompt: list[Message]
+    tools: list[Tool] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     stop: StopReason = StopReason.ERROR
     failure: Failure | None = None
@@ -29,27 +33,33 @@ class Attempt:
         return sum(step.completion_tokens for step in self.steps)
 
     def add_tokens(self, completion: Completion, step: int) -> None:
-        """Extend the last token row by one turn, or start a row where the prompt does not extend it."""
+        """Extend the longest token row that the prompt goes on from, or start a row where it goes on from none."""
         if completion.prompt_ids is None or completion.ids is None:
             return
         prompt, ids, logprobs = completion.prompt_ids, completion.ids, completion.logprobs
-        last = self.tokens[-1] if self.tokens else None
-        extends = last is not None and _starts_with(prompt, last.ids)
-        if last is not None and not extends:
-            self.prefix_breaks += 1
-        span = (len(prompt), len(prompt) + len(ids), step)
-        spans = [*last.spans, span] if last is not None and extends else [span]
-        before = (last.logprobs if last is not None and extends else []) if logprobs is not None else None
+        number = self._row_before(prompt)
+        before = TokenRow(ids=[], spans=[], logprobs=[]) if number is None else self.tokens[number]
         row = TokenRow(
             ids=[*prompt, *ids],
-            spans=spans,
-            logprobs=None if before is None or logprobs is None else [*before, *logprobs],
+            spans=[*before.spans, (len(prompt), len(prompt) + len(ids), step)],
+            logprobs=None if before.logprobs is None or logprobs is None else [*before.logprobs, *logprobs],
+            repeated=before.repeated,
         )
-        if extends:
-            self.tokens[-1] = row
-        else:
-            self.tokens.append(row)
+        if number is not None:
+            self.tokens[number] = row
+            return
+        if self.tokens:
+            self.prefix_breaks += 1
+            row = replace(row, repeated=max(shared(other.ids, prompt) for other in self.tokens))
+        self.tokens.append(row)
+
+    def _row_before(self, prompt: Sequence[int]) -> int | None:
+        lengths = {
+            number: len(row.ids) for number, row in enumerate(self.tokens) if list(prompt[: len(row.ids)]) == row.ids
+        }
+        return max(lengths, key=lambda number: lengths[number], default=None)
 
 
-def _starts_with(ids: Sequence[int], prefix: Sequence[int]) -> bool:
-    return len(ids) >= len(prefix) and list(ids[: len(prefix)]) == list(prefix)
+def shared(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two sequences begin with alike."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

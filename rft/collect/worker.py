@@ -146,6 +146,7 @@ class _Facts:
         attempt = self.attempt
         return {
             "prompt": attempt.prompt if attempt else [],
+            "tools": attempt.tools if attempt else [],
             "steps": attempt.steps if attempt else [],
             "stop": attempt.stop if attempt and self.failure is None else StopReason.ERROR,
             "tokens": attempt.tokens if attempt else [],

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from rft.errors import InferenceError
-from rft.types import Completion, Message, Task
+from rft.types import Completion, Message, Task, Tool
 
 _SEEN = re.compile(r"^(\d+)[:-](.*)$", re.MULTILINE)
 _PASSED = re.compile(r"^OK \d+ tests?$", re.MULTILINE)
@@ -119,8 +119,8 @@ class Demonstration:
         self.observation = ""
         self.script = self._script()
 
-    def reply(self, messages: Sequence[Message], *, deadline: float) -> Completion:
-        """The next turn of the script, given the last observation."""
+    def reply(self, messages: Sequence[Message], *, deadline: float, tools: Sequence[Tool] = ()) -> Completion:
+        """The next turn of the script, given the last observation; a block of shell, whatever tools are offered."""
         self.observation = messages[-1].content if messages else ""
         word, command = next(self.script)
         return Completion(text=f"{word}.\n```bash\n{command}\n```", finish_reason="stop")

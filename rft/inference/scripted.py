@@ -9,8 +9,9 @@ from typing import Any
 import yaml
 
 from rft.errors import InferenceError, RecipeError
+from rft.inference.tool_calls import split
 from rft.plugins import first_line
-from rft.types import Completion, Message, Task
+from rft.types import Completion, Message, Task, Tool
 
 
 @dataclass(kw_only=True)
@@ -18,7 +19,7 @@ class Scripted:
     """Answers each conversation with the same replies, in order. Token ids and log-probabilities are unknown."""
 
     replies: list[str] = field(default_factory=list)
-    """What every task is answered, one reply a turn."""
+    """What every task is answered, one reply a turn; tools are called as `rft.inference.tool_calls` reads it."""
     path: str | None = None
     """A YAML or JSON file: task id to its list of replies; the key `default` answers all other tasks."""
     latency: float = 0.0
@@ -54,7 +55,7 @@ class ScriptedConversation:
         self.latency = latency
         self.turn = 0
 
-    def reply(self, messages: Sequence[Message], *, deadline: float) -> Completion:
+    def reply(self, messages: Sequence[Message], *, deadline: float, tools: Sequence[Tool] = ()) -> Completion:
         """The next reply. Raises InferenceError when the script is over or the deadline passes first."""
         if self.turn >= len(self.replies):
             raise InferenceError(
@@ -66,7 +67,8 @@ class ScriptedConversation:
         if left < self.latency or left <= 0:
             raise InferenceError("scripted: time: the deadline passed before the answer.")
         self.turn += 1
-        return Completion(text=self.replies[self.turn - 1], finish_reason="stop")
+        text, calls = split(self.replies[self.turn - 1], tools, self.turn)
+        return Completion(text=text, tool_calls=calls, finish_reason="stop")
 
     def close(self) -> None:
         """Nothing is held."""

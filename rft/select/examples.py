@@ -1,11 +1,12 @@
 """A trajectory -> the exact tokens to learn from, and which of them the policy itself produced."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rft.errors import StageError
 from rft.inference.chat import Chat, Turn
 from rft.transcript import plain, turn
-from rft.types import Example, Message, Step, TokenRow, Trajectory
+from rft.types import Example, Message, TokenRow, Trajectory
 
 
 def examples_of(trajectory: Trajectory, tokenizer: Any) -> list[Example]:
@@ -44,40 +45,42 @@ def count_learnt(trajectory: Trajectory, tokenizer: Any) -> int:
 
 
 def _rendered_rows(trajectory: Trajectory, tokenizer: Any) -> list[TokenRow]:
-    """The row that the engine would have recorded, had every reply come as the tokens of its text.
+    """The rows that the engine would have recorded, had every reply come as the tokens of its text.
 
-    The engine's own `Chat` reads the conversation, turn by turn, so both tokenise in the same pieces.
+    The engine's own `Chat` reads the conversation, turn by turn, so both tokenise in the same pieces. A step that was
+    shown another conversation than the one carried on starts a row.
     """
     chat = Chat(tokenizer, trajectory.id)
-    messages = [plain(message) for message in trajectory.prompt]
-    rendered, ids = chat.prompt(messages, None)
-    spans: list[tuple[int, int, int]] = []
+    rows: list[TokenRow] = []
+    messages = _as_read(trajectory.prompt)
     last: Turn | None = None
     for step in trajectory.steps:
+        if step.shown:
+            messages, last = _as_read(step.shown), None
+        rendered, ids = chat.prompt(messages, last)
         if last is not None:
-            rendered, ids = chat.prompt(messages, last)
             _check_prefix(trajectory.id, chat, last, rendered, ids)
-        reply, *rest = _as_read(step)
+        reply, *rest = _as_read(turn(step))
         start = len(ids)
         ids = [*ids, *chat.encode(chat.mark(reply.content)), tokenizer.eos_token_id]
-        spans.append((start, len(ids), step.index))
+        spans = [*(rows.pop().spans if last is not None else []), (start, len(ids), step.index)]
+        rows.append(TokenRow(ids=ids, spans=spans))
         last = Turn(
             rendered=rendered, messages=list(messages), ids=ids, text=reply.content, ended_by=tokenizer.eos_token
         )
-        messages += [reply, *rest]
-    return [TokenRow(ids=ids, spans=spans)]
+        messages = [*messages, reply, *rest]
+    return rows or [TokenRow(ids=chat.prompt(messages, None)[1], spans=[])]
 
 
-def _as_read(step: Step) -> list[Message]:
-    """What a step adds to the conversation, tool calls written out; results that follow one another are one message."""
-    reply, *rest = map(plain, turn(step))
+def _as_read(messages: Sequence[Message]) -> list[Message]:
+    """A conversation with its tool calls written out; what came back to one turn is one message."""
     merged: list[Message] = []
-    for message in rest:
-        if merged and merged[-1].role == message.role == "user":
+    for message in map(plain, messages):
+        if merged and merged[-1].role == message.role == "user" and any(m.role == "assistant" for m in merged):
             merged[-1] = Message(role="user", content=f"{merged[-1].content}\n\n{message.content}")
         else:
             merged.append(message)
-    return [reply, *merged]
+    return merged
 
 
 def _check_prefix(identity: str, chat: Chat, last: Turn, rendered: str, ids: list[int]) -> None:

@@ -12,7 +12,7 @@ from rft.agents.attempt import Attempt
 from rft.agents.bash import Bash, cut_in_the_middle, read_command
 from rft.errors import ContextFull, InferenceError, RecipeError, SandboxError
 from rft.inference.scripted import Scripted
-from rft.interfaces import Conversation
+from rft.interfaces import Conversation, StartState
 from rft.sandboxes.local import Local
 from rft.types import Completion, Execution, Message, StopReason
 from tests.conftest import bash_block, completion, make_task
@@ -21,7 +21,7 @@ from tests.conftest import bash_block, completion, make_task
 def attempt(agent: Bash, repository: Path, replies: list[str]) -> tuple[Attempt, str]:
     policy = Scripted(replies=replies)
     policy.load("none", None)
-    sandbox = Local().open(repository)
+    sandbox = Local().open(StartState(repository))
     try:
         made = agent.attempt(make_task(), sandbox, policy.open(make_task(), seed=0))
         return made, sandbox.diff()
@@ -145,7 +145,7 @@ def test_breakdowns_are_recorded_where_they_happened() -> None:
 
 
 def test_the_token_limit_counts_the_whole_attempt(repository: Path) -> None:
-    sandbox = Local().open(repository)
+    sandbox = Local().open(StartState(repository))
     made = Bash(max_tokens=100).attempt(make_task(), sandbox, Counts())
     sandbox.close()
     assert made.stop == StopReason.TOKEN_LIMIT and len(made.steps) == 2

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from rft.errors import StageError
 from rft.inference.fresh import TURN_END, TURN_START, train_tokenizer
@@ -135,6 +136,17 @@ def test_rows_without_anything_learnt_are_refused_and_counted(tokenizer: Any) ->
 def test_damaged_spans_are_refused(tokenizer: Any, spans: list[tuple[int, int, int]]) -> None:
     with pytest.raises(StageError, match="claims tokens"):
         examples_of(attempt(("a", "b"), tokens=[TokenRow(ids=[1, 2, 3, 4], spans=spans)]), tokenizer)
+
+
+def test_a_step_that_was_shown_another_conversation_starts_a_row(tokenizer: Any) -> None:
+    trajectory = attempt(("a", "b"), ("c", "d"), ("e", ""))
+    shown = [Message(role="user", content="In short: fix it.")]
+    steps = [trajectory.steps[0], replace(trajectory.steps[1], shown=shown), trajectory.steps[2]]
+    first, second = examples_of(replace(trajectory, steps=steps), tokenizer)
+    read = [[tokenizer.decode(row.ids[a:b]) for a, b in row.spans] for row in (first, second)]
+    assert read == [["a<|im_end|>"], ["c<|im_end|>", "e<|im_end|>"]]
+    text = tokenizer.decode(second.ids)
+    assert text.startswith("<|im_start|>user\nIn short: fix it.") and "b<" not in text and "\nd<" in text
 
 
 def test_learnt_tokens_are_counted_as_they_will_be_learnt(tokenizer: Any) -> None:
