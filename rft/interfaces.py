@@ -27,8 +27,8 @@ class StartState:
 class Sandbox(Protocol):
     """An open, isolated place that holds one copy of a task's start state as its working directory."""
 
-    def run(self, command: str, *, timeout: float | None = None) -> Execution:
-        """Run `command` in a fresh bash in the working directory.
+    def run(self, command: str, *, timeout: float | None = None, output: int | None = None) -> Execution:
+        """Run `command` in a fresh bash in the working directory, at most `timeout` seconds; keep `output` bytes.
 
         Returns whatever happened to the command, its time limit and output cap included.
         Raises SandboxError only when the sandbox itself broke.

@@ -191,6 +191,8 @@ class Outcome(Record, frozen=True, kw_only=True):
     """Test name to `passed`, `failed`, `error`, `skipped` or `missing`."""
     tampered: list[str] = []
     """Protected files that the agent changed (tests, test configuration); their hunks were not graded."""
+    forged: list[str] = []
+    """What showed that the answer forged its tests' results, a sentence each; such an answer is never resolved."""
     files_changed: int = 0
     lines_added: int = 0
     lines_removed: int = 0

@@ -1,4 +1,4 @@
-"""Git patches: cut into files, counted, matched against path patterns, and made from two texts."""
+"""Patches: mended, cut into files, counted, matched against path patterns, and made from two texts."""
 
 import difflib
 import re
@@ -20,6 +20,24 @@ class FilePatch:
     """Every path it names, sorted: one, or two where it renames or copies."""
     added: int
     removed: int
+    is_new: bool
+    """It makes a file that was not there: a new one, or one by another name."""
+
+
+def read(patch: str) -> list[FilePatch]:
+    """The files of a patch as models write them: git's format, or what can be mended to it.
+
+    Mended are carriage returns of a patch that was turned to DOS lines, absent `diff --git` lines and `a/` and `b/`,
+    what stands before the first file, wrong counts of lines in a hunk's header, and an end that was cut of its empty
+    lines. Raises ValueError when it is no patch.
+    """
+    try:
+        return split(patch)
+    except ValueError as error:
+        files = split(_mended(patch))
+        if not files:
+            raise error
+        return files
 
 
 def split(patch: str) -> list[FilePatch]:
@@ -79,6 +97,85 @@ def _consumed(line: str) -> tuple[int, int]:
     raise ValueError("a hunk is cut off")
 
 
+def _mended(patch: str) -> str:
+    lines = _lines(patch if patch.endswith("\n") else patch + "\n")
+    if any(re.match(r"(?:diff --git |--- |\+\+\+ |@@ -).*\r$", line) for line in lines):
+        lines = [line[:-2] + "\n" if line.endswith("\r\n") else line for line in lines]
+    out: list[str] = []
+    header: list[str] = []
+    position = 0
+    while position < len(lines):
+        line = lines[position]
+        position += 1
+        if hunk := _HUNK.match(line):
+            raw = lines[position : _end_of_hunk(lines, position)]
+            body = _body(raw, *(int(count) if count else 1 for count in hunk.groups()))
+            out += [*_git_header(header), _recounted(line, body), *body]
+            header = []
+            position += len(raw)
+        elif line.startswith("diff --git ") and header:
+            out += _git_header(header)  # a file without hunks: renamed, emptied, or of another mode
+            header = [line]
+        else:
+            header.append(line)
+    return "".join([*out, *_git_header(header)])
+
+
+def _end_of_hunk(lines: list[str], position: int) -> int:
+    """Where the next hunk or file starts, or something that is no line of a hunk."""
+    while position < len(lines) and lines[position][0] in "+- \n\\":
+        following = "".join(lines[position : position + 3])
+        if re.match(r"--- .*\n\+\+\+ .*\n@@ -", following):
+            break
+        position += 1
+    return position
+
+
+def _body(lines: list[str], old: int, new: int) -> list[str]:
+    """The lines of a hunk; of empty ones at its end as many as its header speaks of."""
+    body = [" \n" if line == "\n" else line for line in lines]
+    spare = min(sum(line[0] in "- " for line in body) - old, sum(line[0] in "+ " for line in body) - new)
+    while spare > 0 and body and body[-1] == " \n":
+        body.pop()
+        spare -= 1
+    return body + [" \n"] * -spare if -3 <= spare < 0 else body
+
+
+def _recounted(header: str, body: list[str]) -> str:
+    old = sum(line[:1] in ("-", " ") for line in body)
+    new = sum(line[:1] in ("+", " ") for line in body)
+    return re.sub(r"^@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@", rf"@@ -\1,{old} +\2,{new} @@", header)
+
+
+def _git_header(lines: list[str]) -> list[str]:
+    """The lines before a hunk as git writes them; nothing where they name no file."""
+    start = next((i for i, line in enumerate(lines) if line.startswith("diff --git ")), None)
+    if start is not None:
+        return lines[start:]
+    old, new = (
+        next((line[4:].split("\t")[0].strip() for line in lines if line.startswith(lead)), "")
+        for lead in ("--- ", "+++ ")
+    )
+    if not old or not new:
+        return []
+    names = [_plain(name, prefix) for name, prefix in ((old, "a/"), (new, "b/"))]
+    name = names[1] if new != "/dev/null" else names[0]
+    mode = (
+        ["new file mode 100644\n"]
+        if old == "/dev/null"
+        else ["deleted file mode 100644\n"]
+        if new == "/dev/null"
+        else []
+    )
+    before = "/dev/null" if old == "/dev/null" else f"a/{name}"
+    after = "/dev/null" if new == "/dev/null" else f"b/{name}"
+    return [f"diff --git a/{name} b/{name}\n", *mode, f"--- {before}\n", f"+++ {after}\n"]
+
+
+def _plain(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix).removeprefix("./")
+
+
 def _file(lines: list[str]) -> FilePatch:
     paths: set[str] = set()
     added = removed = 0
@@ -95,7 +192,8 @@ def _file(lines: list[str]) -> FilePatch:
         added += line.startswith("+")
         removed += line.startswith("-")
     paths |= _named_in_header(lines[0].rstrip("\n"), known=bool(paths))
-    return FilePatch(text="".join(lines), paths=tuple(sorted(paths)), added=added, removed=removed)
+    is_new = any(row.startswith(("new file mode ", "rename to ", "copy to ")) for row in lines[1:start])
+    return FilePatch(text="".join(lines), paths=tuple(sorted(paths)), added=added, removed=removed, is_new=is_new)
 
 
 def _named_in_header(line: str, *, known: bool) -> set[str]:

@@ -52,8 +52,10 @@ class Session:
         if copy:
             self._ask("copy", within=120)
 
-    def run(self, command: str, *, timeout: float | None = None) -> Execution:
+    def run(self, command: str, *, timeout: float | None = None, output: int | None = None) -> Execution:
         """Run `command` in a fresh bash in the working directory.
+
+        `timeout` and `output`, in seconds and bytes, stand in for the sandbox's own limits.
 
         What it leaves running in the background is ended with it: a command's effects are its files and nothing
         else, so that a trajectory replays. Raises SandboxError only when the sandbox itself broke.
@@ -61,7 +63,7 @@ class Session:
         seconds = self.limits.timeout if timeout is None else timeout
         kills = self.memory_kills()
         asked = command.encode("utf-8", "replace")
-        cap = self.limits.output_bytes
+        cap = self.limits.output_bytes if output is None else output
         head, body = self._ask("run", asked, float(seconds), float(self.limits.cpu), cap, within=seconds + GRACE)
         kind, code, signal_number, gap, _, lost, spent = head
         killed = {TIMED_OUT: "time", CPU_SPENT: "cpu"}.get(kind, "")

@@ -1,0 +1,168 @@
+"""How results leave the sandbox: the command around a suite's command, and what its output means.
+
+The sandbox's own output pipe is the channel. Its reader is outside of the reach of everything that the command starts,
+and what was written to it can be neither changed nor taken back. The command's standard output and error lead
+elsewhere, so that printing says nothing; a line counts only when it starts with a word that is made for this run,
+handed over through a pipe that is read once, and stands in no file, argument or environment variable.
+"""
+
+import json
+import re
+import secrets
+import shlex
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from rft.types import Execution
+
+WORD_FILE = ".rft-word"
+KEPT = 64 << 20
+"""Bytes of results, or of output that holds them, that one run may give."""
+LOG = 4000
+"""Bytes of the command's own output that are kept for people where results come another way."""
+_REPORTED = """\
+read -r word <{word_file}; rm -f {word_file}
+folder=$(mktemp -d) && log=$(mktemp) || exit 126
+cat >"$folder/{module}.py" <<'{end}'
+{plugin}
+{end}
+exec 9>&1 8< <(printf '%s\\n' "$word")
+export RFT_PYTHONPATH="${{PYTHONPATH-}}" RFT_PYTEST_ADDOPTS="${{PYTEST_ADDOPTS-}}"
+export PYTHONPATH="$folder${{PYTHONPATH:+:$PYTHONPATH}}" PYTEST_ADDOPTS="${{PYTEST_ADDOPTS-}} -p {module}"
+bash -c {command} >"$log" 2>&1 </dev/null
+code=$?
+printf '\\n%s log\\n' "$word"
+tail -c {kept} "$log"
+exit $code
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """What one run of a suite's command said."""
+
+    tests: dict[str, str] = field(default_factory=dict)
+    """Test name to `passed`, `failed`, `error`, `skipped`, `xfailed` or `xpassed`."""
+    started: bool = False
+    """The test program started and spoke, whatever it found."""
+    problem: str = ""
+    """Why the results say nothing though there are some: cut short, contradicted."""
+    forged: list[str] = field(default_factory=list)
+    """Signs that something else than the test program spoke, a sentence each."""
+    log: str = ""
+    """The end of what the command printed."""
+
+
+def new_word() -> str:
+    """A word that nobody can guess."""
+    return secrets.token_hex(16)
+
+
+def reported(command: str) -> str:
+    """The bash command that runs `command`, which starts pytest, and gives the plugin's lines as its output.
+
+    The word is read from WORD_FILE in the working directory, which is removed first.
+    """
+    return _REPORTED.format(
+        word_file=WORD_FILE,
+        module=f"rft_{secrets.token_hex(6)}",
+        end=f"end-{secrets.token_hex(6)}",
+        plugin=_plugin(),
+        command=shlex.quote(command),
+        kept=LOG,
+    )
+
+
+def printed(command: str) -> str:
+    """The bash command that runs `command` and gives its output and exit code as they are."""
+    return f"bash -c {shlex.quote(command)} 2>&1 </dev/null"
+
+
+@cache
+def _plugin() -> str:
+    return Path(__file__).with_name("plugin.py").read_text(encoding="utf-8")
+
+
+_SEVERITY = ["skipped", "passed", "xfailed", "xpassed", "failed", "error"]
+
+
+def read(execution: Execution, word: str) -> Results:
+    """The results in the output of a `reported` command. Never raises: what cannot be believed is a `problem`."""
+    report, _, log = execution.output.partition(f"\n{word} log\n")
+    said: list[list[Any]] = []
+    strange = 0
+    for line in report.split("\n"):
+        fields = _fields(line, word)
+        if fields:
+            said.append(fields)
+        elif line:
+            strange += 1
+    tests: dict[str, str] = {}
+    for fields in said:
+        if fields[0] == "test":
+            name, status = fields[1], _status(*fields[2:])
+            tests[name] = max(tests.get(name, "skipped"), status, key=_SEVERITY.index)
+    forged = [f"{strange} lines came over the grader's channel that it did not write"] if strange else []
+    problem = _contradiction(said, tests, execution)
+    if problem and execution.exit_code == 0:
+        forged.append(problem)
+    return Results(
+        tests=tests, started=any(f[0] == "begin" for f in said), problem=problem, forged=forged, log=log[-LOG:]
+    )
+
+
+def _fields(line: str, word: str) -> list[Any]:
+    """The fields of a signed line; none for any other."""
+    if not line.startswith(f"{word} "):
+        return []
+    try:
+        fields = json.loads(line[len(word) + 1 :])
+    except ValueError:
+        return []
+    shapes = {"begin": [], "broken": [str], "test": [str, str, str, bool], "finish": [int, int]}
+    if not (isinstance(fields, list) and fields and fields[0] in shapes):
+        return []
+    return fields if [type(item) for item in fields[1:]] == shapes[fields[0]] else []
+
+
+def _status(when: str, outcome: str, was_xfail: bool) -> str:
+    """The status that pytest's own summary would give."""
+    if outcome == "failed":
+        return "failed" if when == "call" else "error"
+    if was_xfail:
+        return "xfailed" if outcome == "skipped" else "xpassed"
+    return "skipped" if outcome == "skipped" else "passed"
+
+
+def _contradiction(said: list[list[Any]], tests: dict[str, str], execution: Execution) -> str:
+    """What shows that the run did not end as it should; empty when it did."""
+    if execution.timed_out or execution.killed:
+        return f"the run was ended: {execution.killed or 'time'}"
+    if execution.truncated_bytes:
+        return f"the results are over {KEPT >> 20} MiB"
+    finishes = [fields for fields in said if fields[0] == "finish"]
+    if not finishes:
+        return f"the run ended early with exit code {execution.exit_code}"
+    _, count, status = finishes[-1]
+    if count != sum(fields[0] == "test" for fields in said) or len(finishes) > 1:
+        return "the number of results is not the number of tests"
+    bad = any(status in ("failed", "error") for status in tests.values()) or any(f[0] == "broken" for f in said)
+    if bad and 0 in (status, execution.exit_code):
+        return "tests failed and the exit code says that none did"
+    if not bad and tests and (status, execution.exit_code) != (0, 0):
+        return f"no test failed and the exit code is {execution.exit_code}"
+    return ""
+
+
+def named(found: dict[str, str], expected: str) -> str:
+    """The status of an expected test, `missing` when there is none.
+
+    Lists that were made from pytest's summary cut a name at its first white space; the worst of the tests that such
+    a name stands for counts.
+    """
+    if expected in found:
+        return found[expected]
+    whole = [status for name, status in found.items() if re.split(r"\s", name, maxsplit=1)[0] == expected]
+    return max(whole, key=_SEVERITY.index, default="missing")
