@@ -1,15 +1,15 @@
 """Measures an answer out of band: a fresh sandbox, source changes only, results that the graded code does not hold.
 
-    suite = Suite(command="python -m pytest tests/test_x.py", parser="pytest", fail_to_pass=[…], pass_to_pass=[…])
-    outcome = grade(task.id, start, patch, suite, sandboxes)
+suite = Suite(command="python -m pytest tests/test_x.py", parser="pytest", fail_to_pass=[…], pass_to_pass=[…])
+outcome = grade(task.id, start, patch, suite, sandboxes)
 """
 
 import time
 
 from rft.environments.grading import channel
 from rft.environments.grading.answer import Answer, part
-from rft.environments.grading.channel import Results
 from rft.environments.grading.measure import Bench, NotApplied
+from rft.environments.grading.results import Results
 from rft.environments.grading.suite import PROTECTED, Suite
 from rft.errors import EnvironmentFault
 from rft.interfaces import SandboxProvider, StartState

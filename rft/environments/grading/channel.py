@@ -10,18 +10,15 @@ import json
 import re
 import secrets
 import shlex
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from rft.environments.grading.parsers.said import BAD, SEVERITY, worst
+from rft.environments.grading.results import LOG, Results, cut_short
 from rft.types import Execution
 
 WORD_FILE = ".rft-word"
-KEPT = 64 << 20
-"""Bytes of results, or of output that holds them, that one run may give."""
-LOG = 4000
-"""Bytes of the command's own output that are kept for people where results come another way."""
 _REPORTED = """\
 read -r word <{word_file}; rm -f {word_file}
 folder=$(mktemp -d) && log=$(mktemp) || exit 126
@@ -37,22 +34,6 @@ printf '\\n%s log\\n' "$word"
 tail -c {kept} "$log"
 exit $code
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Results:
-    """What one run of a suite's command said."""
-
-    tests: dict[str, str] = field(default_factory=dict)
-    """Test name to `passed`, `failed`, `error`, `skipped`, `xfailed` or `xpassed`."""
-    started: bool = False
-    """The test program started and spoke, whatever it found."""
-    problem: str = ""
-    """Why the results say nothing though there are some: cut short, contradicted."""
-    forged: list[str] = field(default_factory=list)
-    """Signs that something else than the test program spoke, a sentence each."""
-    log: str = ""
-    """The end of what the command printed."""
 
 
 def new_word() -> str:
@@ -85,9 +66,6 @@ def _plugin() -> str:
     return Path(__file__).with_name("plugin.py").read_text(encoding="utf-8")
 
 
-_SEVERITY = ["skipped", "passed", "xfailed", "xpassed", "failed", "error"]
-
-
 def read(execution: Execution, word: str) -> Results:
     """The results in the output of a `reported` command. Never raises: what cannot be believed is a `problem`."""
     report, _, log = execution.output.partition(f"\n{word} log\n")
@@ -103,7 +81,7 @@ def read(execution: Execution, word: str) -> Results:
     for fields in said:
         if fields[0] == "test":
             name, status = fields[1], _status(*fields[2:])
-            tests[name] = max(tests.get(name, "skipped"), status, key=_SEVERITY.index)
+            tests[name] = worst(tests.get(name, status), status)
     forged = [f"{strange} lines came over the grader's channel that it did not write"] if strange else []
     problem = _contradiction(said, tests, execution)
     if problem and execution.exit_code == 0:
@@ -138,17 +116,15 @@ def _status(when: str, outcome: str, was_xfail: bool) -> str:
 
 def _contradiction(said: list[list[Any]], tests: dict[str, str], execution: Execution) -> str:
     """What shows that the run did not end as it should; empty when it did."""
-    if execution.timed_out or execution.killed:
-        return f"the run was ended: {execution.killed or 'time'}"
-    if execution.truncated_bytes:
-        return f"the results are over {KEPT >> 20} MiB"
+    if problem := cut_short(execution):
+        return problem
     finishes = [fields for fields in said if fields[0] == "finish"]
     if not finishes:
         return f"the run ended early with exit code {execution.exit_code}"
     _, count, status = finishes[-1]
     if count != sum(fields[0] == "test" for fields in said) or len(finishes) > 1:
         return "the number of results is not the number of tests"
-    bad = any(status in ("failed", "error") for status in tests.values()) or any(f[0] == "broken" for f in said)
+    bad = any(status in BAD for status in tests.values()) or any(f[0] == "broken" for f in said)
     if bad and 0 in (status, execution.exit_code):
         return "tests failed and the exit code says that none did"
     if not bad and tests and (status, execution.exit_code) != (0, 0):
@@ -159,10 +135,21 @@ def _contradiction(said: list[list[Any]], tests: dict[str, str], execution: Exec
 def named(found: dict[str, str], expected: str) -> str:
     """The status of an expected test, `missing` when there is none.
 
-    Lists that were made from pytest's summary cut a name at its first white space; the worst of the tests that such
-    a name stands for counts.
+    Lists that were made from pytest's summary cut a name at its first white space and shorten a path in it; where
+    such a name stands for several tests, the worst of them counts.
     """
     if expected in found:
         return found[expected]
-    whole = [status for name, status in found.items() if re.split(r"\s", name, maxsplit=1)[0] == expected]
-    return max(whole, key=_SEVERITY.index, default="missing")
+    alike = [status for name, status in found.items() if expected in (_cut(name), _shortened(name))]
+    if not alike and expected.count("[") > expected.count("]"):
+        alike = [status for name, status in found.items() if name.startswith(expected)]
+    return max(alike, key=SEVERITY.index, default="missing")
+
+
+def _cut(name: str) -> str:
+    return re.split(r"\s", name, maxsplit=1)[0]
+
+
+def _shortened(name: str) -> str:
+    """`test[/a/b]` as `test[/b]`."""
+    return re.sub(r"\[/(?!/)[^*\]]*/([^/\]]*)\]", r"[/\1]", _cut(name))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from rft.environments import patches
 from rft.environments.grading import channel, parsers
-from rft.environments.grading.channel import Results
+from rft.environments.grading.results import KEPT, Results
 from rft.environments.grading.suite import Suite
 from rft.errors import EnvironmentFault, SandboxError
 from rft.interfaces import Sandbox, SandboxProvider, StartState
@@ -67,9 +67,9 @@ class Bench:
         if self.suite.parser == "pytest":
             word = channel.new_word()
             sandbox.write(channel.WORD_FILE, f"{word}\n".encode())
-            execution = sandbox.run(channel.reported(command), timeout=timeout, output=channel.KEPT)
+            execution = sandbox.run(channel.reported(command), timeout=timeout, output=KEPT)
             return channel.read(execution, word)
-        execution = sandbox.run(channel.printed(command), timeout=timeout, output=channel.KEPT)
+        execution = sandbox.run(channel.printed(command), timeout=timeout, output=KEPT)
         return parsers.read(self.suite.parser, execution)
 
 

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rft.environments.grading import parsers
+from rft.errors import RecipeError, did_you_mean
+
 PROTECTED = (
     "test_*",  # whatever its ending: a folder test_x/ or a library test_x.so would be imported before test_x.py
     "*_test.py",
@@ -48,7 +51,8 @@ class Suite:
     """Run by bash in the working directory, such as `python -m pytest tests/test_x.py`. With the parser `pytest` it
     starts pytest once."""
     parser: str
-    """How the results are read: `pytest`, `unittest`, `django`, `sympy`, `junit`, `tap` or `exit_code`."""
+    """How the results are read: `pytest`, from a plugin that reports apart from the output; `pytest_log`, `unittest`,
+    `django`, `sympy`, `junit` or `tap`, from the output; `exit_code`, one test of that name."""
     fail_to_pass: Sequence[str]
     """Tests that fail at the start and must pass at the end; at least one."""
     pass_to_pass: Sequence[str]
@@ -60,6 +64,13 @@ class Suite:
     """Path patterns (fnmatch, against the path or any part of it) whose hunks are left out and reported."""
     timeout: float = 300.0
     """Seconds that one run of the tests may take."""
+
+    def __post_init__(self) -> None:
+        if self.parser not in parsers.NAMES:
+            raise RecipeError(
+                f"parser: is '{self.parser}'; expected {', '.join(parsers.NAMES)}."
+                f"{did_you_mean(self.parser, parsers.NAMES)}"
+            )
 
     @property
     def expected(self) -> list[str]:
