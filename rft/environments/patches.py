@@ -32,12 +32,15 @@ def read(patch: str) -> list[FilePatch]:
     lines. Raises ValueError when it is no patch.
     """
     try:
-        return split(patch)
-    except ValueError as error:
-        files = split(_mended(patch))
-        if not files:
-            raise error
-        return files
+        files = split(patch)
+        if not any("\r" in path for file in files for path in file.paths):
+            return files
+    except ValueError:
+        pass
+    files = split(_mended(patch))
+    if not files:
+        raise ValueError("it holds no file's changes")
+    return files
 
 
 def split(patch: str) -> list[FilePatch]:
@@ -99,7 +102,7 @@ def _consumed(line: str) -> tuple[int, int]:
 
 def _mended(patch: str) -> str:
     lines = _lines(patch if patch.endswith("\n") else patch + "\n")
-    if any(re.match(r"(?:diff --git |--- |\+\+\+ |@@ -).*\r$", line) for line in lines):
+    if any(re.match(r"(?:diff --git |\+\+\+ ).*\r$", line) for line in lines):
         lines = [line[:-2] + "\n" if line.endswith("\r\n") else line for line in lines]
     out: list[str] = []
     header: list[str] = []
@@ -142,9 +145,12 @@ def _body(lines: list[str], old: int, new: int) -> list[str]:
 
 
 def _recounted(header: str, body: list[str]) -> str:
-    old = sum(line[:1] in ("-", " ") for line in body)
-    new = sum(line[:1] in ("+", " ") for line in body)
-    return re.sub(r"^@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@", rf"@@ -\1,{old} +\2,{new} @@", header)
+    """A hunk's header with the counts that its body has."""
+    counts = (sum(line[0] in "- " for line in body), sum(line[0] in "+ " for line in body))
+    hunk = _HUNK.match(header)
+    if hunk and tuple(int(count) if count else 1 for count in hunk.groups()) == counts:
+        return header
+    return re.sub(r"^@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@", rf"@@ -\1,{counts[0]} +\2,{counts[1]} @@", header)
 
 
 def _git_header(lines: list[str]) -> list[str]:

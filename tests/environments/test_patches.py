@@ -1,5 +1,6 @@
 """Patches as git writes them, with every name and content that git can hold."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -162,3 +163,43 @@ def test_a_made_patch_applies(tmp_path_factory: pytest.TempPathFactory, old: lis
     if patch:
         git(folder, "apply", "--whitespace=nowarn", data=patch.encode())
         assert (folder / "f.py").read_bytes() == after.encode()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.one_of(st.text(max_size=200), st.lists(LINES | st.just("diff --git a/x b/x"), max_size=12).map("\n".join)))
+def test_what_can_be_mended_is_a_patch(text: str) -> None:
+    try:
+        files = patches.read(text)
+    except ValueError:
+        return
+    mended = "".join(file.text for file in files)
+    assert patches.split(mended) == patches.read(mended) == files
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    old=st.lists(st.sampled_from(["a", "b", "", "c"]), max_size=9),
+    new=st.lists(st.sampled_from(["a", "d", "", "e"]), max_size=9),
+)
+def test_mending_takes_nothing_from_a_patch_without_a_git_header(old: list[str], new: list[str]) -> None:
+    patch = patches.make("f.py", "".join(f"{line}\n" for line in old), "".join(f"{line}\n" for line in new))
+    if patch:
+        [file] = patches.split(patch)
+        [mended] = patches.read(patch.split("\n", 1)[1])
+        assert (mended.text, mended.added, mended.removed) == (file.text, file.added, file.removed)
+        [dos] = patches.read(patch.replace("\n", "\r\n"))
+        assert dos.text == file.text
+
+
+@pytest.mark.real
+def test_patches_that_models_wrote_are_read() -> None:
+    data = Path(__file__).parents[3] / "shared/data"
+    if not data.is_dir():
+        pytest.skip(f"{data} is not here")
+    rows = (data / "swebench/agentless_patches/predictions_10samples.jsonl").read_text().splitlines()
+    texts = [json.loads(row)["model_patch"] for row in rows]
+    for file in (data / "trajectories").rglob("*.traj"):
+        texts.append((json.loads(file.read_text()).get("info") or {}).get("submission") or "")
+    texts = [text for text in texts if text]
+    assert len(texts) > 300
+    assert all(patches.read(text) for text in texts)

@@ -5,7 +5,7 @@ For commands that start pytest where the grader's plugin cannot follow, such as 
 
 import re
 
-from rft.environments.grading.parsers.said import BAD, Said
+from rft.environments.grading.parsers.said import BAD, Said, lines
 
 _STATUS = {
     "PASSED": "passed",
@@ -43,9 +43,9 @@ def read(log: str) -> Said:
         said.is_finished, said.total = True, sum(counts.values())
         said.has_failed = any(counts.get(status) for status in BAD)
     *_, body = _SUMMARY.split(log[: ends[-1].start()] if ends else log)
-    summary = [found.groups() for line in body.split("\n") if (found := _SAID.match(line))]
+    summary = [found.groups() for line in lines(body) if (found := _SAID.match(line))]
     if not any(status == "PASSED" for status, _ in summary):
-        verbose = [found.groups() for line in log.split("\n") if (found := _VERBOSE.match(line))]
+        verbose = [found.groups() for line in lines(log) if (found := _VERBOSE.match(line))]
         summary = [(status, name) for name, status in verbose] or summary
     for status, rest in summary:
         if status == "SKIPPED" and (places := re.match(r"\[(\d+)\] ", rest)):

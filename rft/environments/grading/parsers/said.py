@@ -1,7 +1,10 @@
 """What a test program's output says, as its parser reads it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+LONGEST = 4000
+"""Characters of a line that are looked at: what a program printed without end costs no time."""
 BAD = ("failed", "error")
 SEVERITY = ["skipped", "passed", "xfailed", "xpassed", "failed", "error"]
 """Every status, from what hides the least to what hides the most; where a test has two, the later one holds."""
@@ -31,3 +34,8 @@ class Said:
 def worst(*statuses: str) -> str:
     """The status that holds for what has several."""
     return max(statuses, key=SEVERITY.index)
+
+
+def lines(log: str) -> Iterator[str]:
+    """The lines of an output, long ones cut."""
+    return (line[:LONGEST] for line in log.split("\n"))

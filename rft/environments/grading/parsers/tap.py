@@ -2,7 +2,7 @@
 
 import re
 
-from rft.environments.grading.parsers.said import Said
+from rft.environments.grading.parsers.said import Said, lines
 
 _PLAN = re.compile(r"^1\.\.(\d+)(?: .*)?$")
 _POINT = re.compile(r"^(not )?ok\b(?: +(\d+))?(?: +-)? *((?:[^#\\]|\\.)*?) *(?:# *(skip|todo)\b.*)?$", re.IGNORECASE)
@@ -16,7 +16,7 @@ def read(log: str) -> Said:
     """
     said = Said(total=0)
     around: list[tuple[int, str]] = []
-    for line in log.split("\n"):
+    for line in lines(log):
         text = line.lstrip(" ")
         depth = len(line) - len(text)
         if text.startswith("Bail out!"):

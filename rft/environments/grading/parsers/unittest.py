@@ -2,7 +2,7 @@
 
 import re
 
-from rft.environments.grading.parsers.said import Said
+from rft.environments.grading.parsers.said import Said, lines
 
 _NAME = re.compile(r"^(\w+ \([\w.<>]+\))(.*)$")
 _RESULT = re.compile(r"^(?:ok|OK)$|^(FAIL)$|^(ERROR)$|^(skipped)(?: .*)?$|^(expected failure)$|^(unexpected success)$")
@@ -31,7 +31,8 @@ def _read(log: str, *, described: bool) -> Said:
         said.total = int(ran[-1][1])
         said.has_failed = verdict[1] == "FAILED"
     name = description = ""
-    for line in log[: ran[-1].start()].split("\n") if ran else log.split("\n"):
+    is_part = False
+    for line in lines(log[: ran[-1].start()] if ran else log):
         if headed := _HEADED.match(line):
             known = headed[2] in said.tests
             said.add(headed[2], "failed" if headed[1] == "FAIL" else "error")
@@ -39,13 +40,14 @@ def _read(log: str, *, described: bool) -> Said:
             name = ""
             continue
         before, dots, after = line.partition(" ... ")
-        if found := _NAME.match(before):
-            name, description = found[1], ""
+        if found := _NAME.match(before.lstrip()):
+            name, description, is_part = found[1], "", bool(found[2])
         elif dots and name and not description:
             description = before.strip()
         status = _status(after.strip() if dots else line.strip())
         if name and status and (dots or line.strip()):
             said.add(name, status)
+            said.results -= is_part  # a subtest is counted with its test
             if described and description:
                 said.tests[description] = said.tests[name]
             name = description = ""
