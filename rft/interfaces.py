@@ -1,8 +1,10 @@
 """What a plug-in must offer. Each protocol is met by shape; nothing is inherited and nothing registered."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from rft.types import Completion, Execution, Failure, Message, Outcome, Step, StopReason, Task, TokenRow, Tool
@@ -27,8 +29,17 @@ class StartState:
 class Sandbox(Protocol):
     """An open, isolated place that holds one copy of a task's start state as its working directory."""
 
-    def run(self, command: str, *, timeout: float | None = None, output: int | None = None) -> Execution:
+    def run(
+        self,
+        command: str,
+        *,
+        timeout: float | None = None,
+        output: int | None = None,
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> Execution:
         """Run `command` in a fresh bash in the working directory, at most `timeout` seconds; keep `output` bytes.
+
+        `variables` stand in its environment beside the sandbox's own.
 
         Returns whatever happened to the command, its time limit and output cap included.
         Raises SandboxError only when the sandbox itself broke.
@@ -39,6 +50,12 @@ class Sandbox(Protocol):
 
     def write(self, path: str, data: bytes) -> None:
         """Put a file, `path` relative to the working directory; makes missing folders."""
+
+    def door(self) -> socket.socket:
+        """A listening socket at a port of 127.0.0.1 as the sandbox's commands see it, for whoever is to answer them.
+
+        They may connect to it from then on, and to nothing else. Raises SandboxError where there is no such thing.
+        """
 
     def diff(self) -> str:
         """Unified git diff of the working directory against the start state, new files included.

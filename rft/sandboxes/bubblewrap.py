@@ -93,6 +93,7 @@ class Bubblewrap(Limits):
             "environment": environment(HOME, "/tmp", *programs(start), BIN, str(interpreter().parent)),
             "limits": self.rlimits(has_groups=bool(group.folders), shares_user=False),
             "join": list(group.members),
+            "closed": seccomp.no_network(),
             "usage": group.usage,
         }
         group.release()

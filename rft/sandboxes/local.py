@@ -71,6 +71,7 @@ class Local(Limits):
             ),
             "limits": self.rlimits(has_groups=bool(group.folders), shares_user=True),
             "join": list(group.members),
+            "closed": b"",
             "usage": group.usage,
         }
         group.release()

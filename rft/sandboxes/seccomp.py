@@ -2,6 +2,7 @@
 
 A deny list: what reaches the kernel's rarely used and privileged corners is refused with an error, so that
 ordinary programs carry on. Numbers are those of the kernel's tables for x86-64 and the generic table (ARM64).
+A second, shorter program keeps commands from the loopback as well, as long as their sandbox has no door.
 """
 
 import errno
@@ -12,7 +13,7 @@ ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 X32_BIT = 0x40000000
 NEW_NAMESPACES = 0x7E020000
 """Flags of clone: mount, cgroup, uts, ipc, user, pid and network namespaces."""
-AF_UNIX = 1
+AF_UNIX, AF_INET, SOCK_STREAM, TYPE_BITS, IPPROTO_TCP = 1, 2, 1, 0xF, 6
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 
 # name: (x86-64, generic); None where the architecture has no such call
@@ -39,17 +40,52 @@ FORBIDDEN: dict[str, tuple[int | None, int | None]] = {
 }  # fmt: skip
 CLONE, CLONE3, SOCKET, IOCTL = (56, 220), (435, 435), (41, 198), (16, 29)
 
-LOAD, JUMP_EQUAL, JUMP_AT_LEAST, JUMP_ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+LOAD, AND, JUMP_EQUAL, JUMP_AT_LEAST, JUMP_ANY_BIT, RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
 ALLOW, KILL_PROCESS, ERROR = 0x7FFF0000, 0x80000000, 0x00050000
-NUMBER, ARCHITECTURE, FIRST_ARGUMENT, SECOND_ARGUMENT = 0, 4, 16, 24
+NUMBER, ARCHITECTURE, FIRST_ARGUMENT, SECOND_ARGUMENT, THIRD_ARGUMENT = 0, 4, 16, 24, 32
 
 
 def program(machine: str = "") -> bytes:
     """The filter for a machine (this one). Raises NotImplementedError for one whose calls are not known here."""
-    machine = machine or platform.machine()
+    column, code = _opening(machine or platform.machine())
+    for numbers in FORBIDDEN.values():
+        if (number := numbers[column]) is not None:
+            code += [_step(JUMP_EQUAL, 0, 1, number), _step(RETURN, value=ERROR | errno.EPERM)]
+    # clone3 hides its flags behind a pointer; told that it does not exist, the C library falls back to clone
+    code += [_step(JUMP_EQUAL, 0, 1, CLONE3[column]), _step(RETURN, value=ERROR | errno.ENOSYS)]
+    code += _when(CLONE[column], FIRST_ARGUMENT, [_step(JUMP_ANY_BIT, 0, 1, NEW_NAMESPACES)], errno.EPERM)
+    # sockets between the sandbox's own processes, and TCP: its name space holds nothing but a loopback
+    code += _when(
+        SOCKET[column],
+        FIRST_ARGUMENT,
+        [
+            _step(JUMP_EQUAL, 7, 0, AF_UNIX),
+            _step(JUMP_EQUAL, 0, 5, AF_INET),
+            _step(LOAD, value=SECOND_ARGUMENT),
+            _step(AND, value=TYPE_BITS),
+            _step(JUMP_EQUAL, 0, 2, SOCK_STREAM),
+            _step(LOAD, value=THIRD_ARGUMENT),
+            _step(JUMP_ANY_BIT, 0, 1, ~IPPROTO_TCP & 0xFFFFFFFF),
+        ],
+        errno.EAFNOSUPPORT,
+    )
+    for request in (TIOCSTI, TIOCLINUX):
+        code += _when(IOCTL[column], SECOND_ARGUMENT, [_step(JUMP_EQUAL, 0, 1, request)], errno.EPERM)
+    code.append(_step(RETURN, value=ALLOW))
+    return b"".join(code)
+
+
+def no_network(machine: str = "") -> bytes:
+    """A filter beside that of `program` for commands that have no business on the loopback either."""
+    column, code = _opening(machine or platform.machine())
+    code += _when(SOCKET[column], FIRST_ARGUMENT, [_step(JUMP_EQUAL, 1, 0, AF_UNIX)], errno.EAFNOSUPPORT)
+    return b"".join([*code, _step(RETURN, value=ALLOW)])
+
+
+def _opening(machine: str) -> tuple[int, list[bytes]]:
+    """The machine's column in the tables, and steps that end what calls in another architecture's way."""
     if machine not in ARCHITECTURES:
         raise NotImplementedError(f"no system call filter for {machine}")
-    column = list(ARCHITECTURES).index(machine)
     code = [
         _step(LOAD, value=ARCHITECTURE),
         _step(JUMP_EQUAL, 1, 0, ARCHITECTURES[machine]),
@@ -58,17 +94,7 @@ def program(machine: str = "") -> bytes:
     ]
     if machine == "x86_64":
         code += [_step(JUMP_AT_LEAST, 0, 1, X32_BIT), _step(RETURN, value=KILL_PROCESS)]
-    for numbers in FORBIDDEN.values():
-        if (number := numbers[column]) is not None:
-            code += [_step(JUMP_EQUAL, 0, 1, number), _step(RETURN, value=ERROR | errno.EPERM)]
-    # clone3 hides its flags behind a pointer; told that it does not exist, the C library falls back to clone
-    code += [_step(JUMP_EQUAL, 0, 1, CLONE3[column]), _step(RETURN, value=ERROR | errno.ENOSYS)]
-    code += _when(CLONE[column], FIRST_ARGUMENT, [_step(JUMP_ANY_BIT, 0, 1, NEW_NAMESPACES)], errno.EPERM)
-    code += _when(SOCKET[column], FIRST_ARGUMENT, [_step(JUMP_EQUAL, 1, 0, AF_UNIX)], errno.EAFNOSUPPORT)
-    for request in (TIOCSTI, TIOCLINUX):
-        code += _when(IOCTL[column], SECOND_ARGUMENT, [_step(JUMP_EQUAL, 0, 1, request)], errno.EPERM)
-    code.append(_step(RETURN, value=ALLOW))
-    return b"".join(code)
+    return list(ARCHITECTURES).index(machine), code
 
 
 def _when(number: int, argument: int, test: list[bytes], error: int) -> list[bytes]:

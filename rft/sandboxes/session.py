@@ -8,7 +8,8 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from rft.errors import SandboxError
@@ -45,6 +46,8 @@ class Session:
         self._turn = threading.Lock()
         self._closing = threading.Lock()
         self._is_closed = False
+        self._handed: list[int] = []
+        """Descriptors that came over the channel."""
 
     def boot(self, settings: dict[str, Any], *, copy: bool) -> None:
         """Hand over the settings and wait until the supervisor serves. Raises SandboxError."""
@@ -52,7 +55,14 @@ class Session:
         if copy:
             self._ask("copy", within=120)
 
-    def run(self, command: str, *, timeout: float | None = None, output: int | None = None) -> Execution:
+    def run(
+        self,
+        command: str,
+        *,
+        timeout: float | None = None,
+        output: int | None = None,
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> Execution:
         """Run `command` in a fresh bash in the working directory.
 
         `timeout` and `output`, in seconds and bytes, stand in for the sandbox's own limits.
@@ -64,7 +74,8 @@ class Session:
         kills = self.memory_kills()
         asked = command.encode("utf-8", "replace")
         cap = self.limits.output_bytes if output is None else output
-        head, body = self._ask("run", asked, float(seconds), float(self.limits.cpu), cap, within=seconds + GRACE)
+        cpu = float(self.limits.cpu)
+        head, body = self._ask("run", asked, float(seconds), cpu, cap, dict(variables), within=seconds + GRACE)
         kind, code, signal_number, gap, _, lost, spent = head
         killed = {TIMED_OUT: "time", CPU_SPENT: "cpu"}.get(kind, "")
         if self.memory_kills() > kills:
@@ -97,6 +108,22 @@ class Session:
         _, body = self._ask("diff", self.limits.patch_bytes, within=60)
         return body.decode("utf-8", "replace")
 
+    def door(self) -> socket.socket:
+        """A socket that listens at a port of 127.0.0.1 in the sandbox, whose commands may connect from now on.
+
+        Whoever holds it answers them; it leads nowhere else. Raises SandboxError.
+        """
+        self._ask("door", within=GRACE)
+        handed, self._handed = self._handed, []
+        if len(handed) != 1:
+            raise SandboxError(f"sandbox {self.kind}: no door was handed over. Open a fresh one.")
+        door = socket.socket(fileno=handed[0])
+        is_door = door.type == socket.SOCK_STREAM and door.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        if door.family != socket.AF_INET or not is_door:
+            door.close()
+            raise SandboxError(f"sandbox {self.kind}: what was handed over is no door. Open a fresh one.")
+        return door
+
     def close(self) -> None:
         """End every process and drop every byte. Safe to call twice."""
         with self._closing:
@@ -111,6 +138,8 @@ class Session:
                 self.process.kill()
                 self.process.wait()
             self.channel.close()
+            for descriptor in self._handed:
+                os.close(descriptor)
             if self.process.stderr:
                 self.process.stderr.close()
             self.after()
@@ -150,7 +179,9 @@ class Session:
         found = bytearray()
         while len(found) < size:
             self._wait(select.POLLIN, deadline)
-            chunk = self.channel.recv(min(size - len(found), 1 << 20), socket.MSG_DONTWAIT)
+            flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+            chunk, handed, *_ = socket.recv_fds(self.channel, min(size - len(found), 1 << 20), 1, flags)
+            self._handed += handed
             if not chunk:
                 raise ConnectionResetError("it ended")
             found += chunk

@@ -67,20 +67,22 @@ class Supervisor:
         self.limits: list[tuple[int, int, int]] = settings["limits"]
         self.join: list[int] = settings["join"]
         """Descriptors of control groups' member lists; a command enters them before it starts."""
+        self.closed: bytes = settings["closed"]
+        """System call filter of commands as long as there is no door; empty where nothing filters."""
         self.usage: int | None = settings["usage"]
         """Descriptor that tells the CPU nanoseconds of all commands so far."""
         self.is_orphaned = False
 
     # --- commands ---
 
-    def run(self, command: bytes, timeout: float, cpu: float, cap: int) -> bytes:
+    def run(self, command: bytes, timeout: float, cpu: float, cap: int, variables: dict[str, str]) -> bytes:
         """Run one command to its end or its limit, end all that it left behind, and pack what happened."""
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         began, spent = time.monotonic(), self.cpu_seconds()
         child = os.fork()
         if child == 0:
-            self.become(command, writer)
+            self.become(command, writer, variables)
         os.close(writer)
         ended = os.pidfd_open(child)
         kept = Kept(cap)
@@ -135,7 +137,7 @@ class Supervisor:
                 else:
                     watch.unregister(reader)
 
-    def become(self, command: bytes, writer: int) -> None:
+    def become(self, command: bytes, writer: int, variables: dict[str, str]) -> None:
         """In the child: enter the limits and turn into bash. Never returns."""
         try:
             os.setsid()
@@ -151,7 +153,9 @@ class Supervisor:
             os.umask(0o022)
             os.chdir(self.work)
             os.closerange(3, 1 << 16)
-            os.execve("/bin/bash", [b"bash", b"-c", command], self.environment)
+            if self.closed:
+                enter_filter(self.closed)
+            os.execve("/bin/bash", [b"bash", b"-c", command], self.environment | variables)
         except BaseException as error:
             os.write(writer, f"bash: {error}\n".encode(errors="replace"))
         finally:
@@ -306,6 +310,15 @@ class Supervisor:
         patch: bytes = difference(self.start, self.work, self.scratch + "/diff", limit, self.tool)
         return REPLY.pack(DONE, 0, 0, 0, len(patch), 0, 0.0) + patch
 
+    def door(self) -> bytes:
+        """A socket that listens on the loopback in here, handed to the other side; commands may connect from now on."""
+        import socket
+
+        with socket.create_server(("127.0.0.1", 0), backlog=256) as door, socket.socket(fileno=os.dup(0)) as channel:
+            socket.send_fds(channel, [REPLY.pack(DONE, 0, 0, 0, 0, 0, 0.0)], [door.fileno()])
+        self.closed = b""
+        return b""
+
     def remove(self, path: str, keep: tuple[int, ...] = ()) -> None:
         """Remove a tree, locked folders included."""
         try:
@@ -318,7 +331,7 @@ class Supervisor:
 
     def serve(self) -> None:
         """Answer requests until the channel closes; then nothing is left."""
-        offered = ("run", "read", "write", "copy", "diff")
+        offered = ("run", "read", "write", "copy", "diff", "door")
         while not self.is_orphaned and (request := receive()) is not None:
             name, *arguments = request
             try:
@@ -330,6 +343,18 @@ class Supervisor:
             if not self.is_orphaned:
                 send(reply)
         self.end_all()
+
+
+class Filter(ctypes.Structure):
+    """A BPF program as the kernel takes it (struct sock_fprog)."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("steps", ctypes.c_char_p))
+
+
+def enter_filter(program: bytes) -> None:
+    """Put a system call filter on this process and all that it starts. Raises OSError."""
+    if library.prctl(22, 2, ctypes.byref(Filter(len(program) // 8, program)), 0, 0):  # PR_SET_SECCOMP, filter
+        raise OSError(ctypes.get_errno(), "no system call filter")
 
 
 def failure(kind: int, error: BaseException) -> bytes:

@@ -236,6 +236,73 @@ def test_an_attack_fails(besieged: Session, host: Host, name: str) -> None:
     assert sandbox.run("echo still here").output == "still here\n"
 
 
+NETWORK = (
+    "connect to the host over TCP",
+    "send to the host over UDP",
+    "open an IPv6 socket",
+    "open a netlink socket",
+    "connect to an abstract socket",
+    "connect to a socket file",
+    "open a raw packet socket",
+    "open a socket to the hypervisor",
+    "resolve a name",
+    "steal the supervisor's channel",
+    "inherit a channel",
+)
+BY_THE_DOOR = {
+    "connect to the world": "s = socket.socket(); s.settimeout(3); s.connect(('192.0.2.1', 80)); return 1",
+    "connect to the cloud's own data": "s = socket.socket(); s.settimeout(3); s.connect(('169.254.169.254', 80)); return 1",
+    "see other networks": "return [l for l in open('/proc/net/dev').readlines()[2:] if not l.strip().startswith('lo:')]",
+    "see the host's connections": "return len(open('/proc/net/tcp').readlines()) > 2",
+    "open a raw IP socket": "return socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)",
+    "send datagrams": "return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
+    "speak another protocol": "return socket.socket(socket.AF_INET, socket.SOCK_STREAM, 132) or socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)",
+    "take the door over": "s = socket.socket(); s.setsockopt(1, 15, 1); s.bind(('127.0.0.1', <DOOR>)); s.listen(); return 1",
+    "give an address to the loopback": "import fcntl, struct; s = socket.socket(); return fcntl.ioctl(s, 0x8916, struct.pack('16sH2s4s8s', b'lo', 2, b'', bytes([10, 0, 0, 1]), b''))",
+}
+"""What a command may try that is let through to one address."""
+
+
+def test_the_door_leads_to_whoever_holds_it_and_nowhere_else(jail: Jail, host: Host) -> None:
+    sandbox = jail()
+    before = sandbox.run(script("return socket.socket()"))
+    assert "REFUSED OSError [Errno 97]" in before.output, before
+    door = sandbox.door()
+    port = door.getsockname()[1]
+
+    def answer() -> None:
+        with door, door.accept()[0] as caller:
+            caller.sendall(b"welcome")
+
+    with_door = threading.Thread(target=answer)
+    with_door.start()
+    done = sandbox.run(script(f"return socket.create_connection(('127.0.0.1', {port}), 9).recv(99)"))
+    with_door.join()
+    assert "PWNED b'welcome'" in done.output, done
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", port), 3)
+
+
+@pytest.fixture(scope="module")
+def ajar(start_state: Path) -> Iterator[tuple[Session, int]]:
+    """A sandbox with a door."""
+    if reason := Bubblewrap().missing():
+        pytest.skip(reason)
+    sandbox = Bubblewrap().open(StartState(start_state))
+    with sandbox.door() as door:
+        yield sandbox, door.getsockname()[1]
+    sandbox.close()
+
+
+@pytest.mark.parametrize("name", [*NETWORK, *BY_THE_DOOR])
+def test_an_attack_by_the_door_fails(ajar: tuple[Session, int], host: Host, name: str) -> None:
+    sandbox, port = ajar
+    attack = (HARMLESS | DANGEROUS | BY_THE_DOOR)[name].replace("<DOOR>", str(port))
+    done = sandbox.run(script(host.fill(attack)))
+    assert "PWNED" not in done.output and "REFUSED" in done.output, done
+    assert SECRET not in done.output and host.victim.poll() is None
+
+
 @pytest.fixture(scope="module")
 def open_field(start_state: Path) -> Iterator[Session]:
     """A sandbox that is no security boundary."""
