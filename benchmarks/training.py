@@ -17,11 +17,11 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import numpy as np
-
 from rft.inference.fresh import TinyQwen3
+from rft.store import Records
 from rft.train.process import Spec
-from rft.train.rows import IGNORED, Row
+from rft.train.rows import Row, read_rows
+from rft.types import Example
 
 Arm = tuple[str, dict[str, Any], bool]
 """A name, options of SFTConfig over rft's defaults, and whether the loss is rft's own."""
@@ -39,26 +39,26 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         policy = Path(folder) / "policy"
         TinyQwen3().make(policy, ["def solve(values): return sorted(values)"] * 50, seed=0)
-        rows = make_rows(count)
+        examples = Path(folder) / "examples.jsonl"
+        write_examples(examples, count)
+        rows = read_rows(examples)
         speeds: dict[str, list[tuple[float, float]]] = {}
         for _ in range(rounds):
             for arm in arms(all_of_them=given.all):
-                speeds.setdefault(arm[0], []).append(measure(arm, rows, policy, Path(folder)))
+                speeds.setdefault(arm[0], []).append(measure(arm, examples, rows, policy, Path(folder)))
     report(rows, speeds)
 
 
-def make_rows(count: int) -> list[Row]:
-    """Rows as long as short attempts are, about 190 tokens of which a third are learnt."""
+def write_examples(path: Path, count: int) -> None:
+    """Examples as long as short attempts are, about 190 tokens of which a third are learnt."""
     draw = random.Random(0)
-    rows = []
-    for number in range(count):
-        length = draw.randint(120, 260)
-        ids = np.array([draw.randrange(3, 259) for _ in range(length)], dtype=np.int32)
-        labels = np.full(length, IGNORED, dtype=np.int32)
-        for start in range(length // 3, length - 22, 60):
-            labels[start : start + 22] = ids[start : start + 22]
-        rows.append(Row(id=str(number), ids=ids, labels=labels, learnt=int((labels != IGNORED).sum())))
-    return rows
+    with Records(path, Example).writer() as append:
+        for number in range(count):
+            length = draw.randint(120, 260)
+            ids = [draw.randrange(3, 259) for _ in range(length)]
+            spans = [(start, start + 22) for start in range(length // 3, length - 22, 60)]
+            name = str(number)
+            append(Example(id=name, trajectory_id=name, task_id=name, ids=ids, spans=spans, provenance="recorded"))
 
 
 def arms(*, all_of_them: bool) -> list[Arm]:
@@ -82,7 +82,7 @@ def arms(*, all_of_them: bool) -> list[Arm]:
     return chosen + tried
 
 
-def measure(arm: Arm, rows: list[Row], policy: Path, folder: Path) -> tuple[float, float]:
+def measure(arm: Arm, examples: Path, rows: list[Row], policy: Path, folder: Path) -> tuple[float, float]:
     """Tokens read per second, and per second of processor time, of one epoch; a short training warms up before."""
     from transformers.utils import logging
 
@@ -94,15 +94,15 @@ def measure(arm: Arm, rows: list[Row], policy: Path, folder: Path) -> tuple[floa
     _, given, own_loss = arm
     trl = {"num_train_epochs": 1, "save_strategy": "no", "packing_strategy": "bfd", **given}
     spec = Spec(
-        model=str(policy), examples="", folder=str(folder), seed=0, tokens=None, workers=1,
+        model=str(policy), examples=str(examples), folder=str(folder), seed=0, tokens=None, workers=1,
         deepspeed=None, lora=None, trl=trl, resume=None, parent=0,
     )  # fmt: skip
-    sft.trainer_class = lambda config: LearntLossTrainer if own_loss else Trainer  # type: ignore[assignment]
+    sft.trainer_class = lambda config, branching=False: LearntLossTrainer if own_loss else Trainer  # type: ignore[assignment]
     sft.build_trainer(spec, sft.sft_options(spec, rows[:16]), rows[:16]).train()
     trainer = sft.build_trainer(spec, sft.sft_options(spec, rows), rows)
     clock, processor = time.perf_counter(), time.process_time()
     trainer.train()
-    tokens = sum(len(row.ids) for row in rows)
+    tokens = sum(row.length for row in rows)
     speed = tokens / (time.perf_counter() - clock), tokens / (time.process_time() - processor)
     del trainer
     gc.collect()
@@ -111,7 +111,7 @@ def measure(arm: Arm, rows: list[Row], policy: Path, folder: Path) -> tuple[floa
 
 def report(rows: list[Row], speeds: dict[str, list[tuple[float, float]]]) -> None:
     """One line an arm; the ratio is of processor time, which other programs on the machine disturb the least."""
-    tokens, learnt = sum(len(row.ids) for row in rows), sum(row.learnt for row in rows)
+    tokens, learnt = sum(row.length for row in rows), sum(row.learnt for row in rows)
     print(f"{len(rows)} rows, {tokens} tokens, {learnt} learnt; {os.environ['OMP_NUM_THREADS']} threads")
     print(f"{'':<30}{'tokens/s':>10}{'learnt/s':>10}{'tokens/cpu-s':>14}{'ratio':>8}   tokens/cpu-s of each round")
     baseline = statistics.median(processor for _, processor in speeds["TRL's defaults"])

@@ -11,8 +11,7 @@ from torch import Tensor
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from trl.trainer.utils import pad
 
-COLUMN = "branches"
-"""Of each token its branch, counted from 1; 0 is the text that all branches share."""
+from rft.train.rows import BRANCHES
 
 
 class BranchCollator(DataCollatorForLanguageModeling):  # type: ignore[misc]
@@ -21,7 +20,7 @@ class BranchCollator(DataCollatorForLanguageModeling):  # type: ignore[misc]
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         """A batch; `attention_mask` is (batch, 1, length, length), True where a token is seen."""
         batch: dict[str, Any] = super().torch_call(examples)
-        columns = [torch.tensor(example[COLUMN]) for example in examples]
+        columns = [torch.tensor(example[BRANCHES]) for example in examples]
         branches = pad(columns, padding_value=-1, padding_side="right", pad_to_multiple_of=self.pad_to_multiple_of)
         batch["attention_mask"] = seen(branches)[:, None]
         batch["position_ids"] = positions(branches)

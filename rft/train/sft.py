@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,6 @@ from typing import Any
 
 import msgspec
 import torch
-from datasets import Dataset
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, TrainerCallback
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from trl import SFTConfig
@@ -18,11 +18,11 @@ from trl import SFTConfig
 from rft.errors import RecipeError, StageError
 from rft.plugins import first_line
 from rft.store import write_atomic
-from rft.train.branches import COLUMN, BranchCollator
+from rft.train.branches import BranchCollator
 from rft.train.options import check_lora, check_trl
 from rft.train.process import Result, Spec
 from rft.train.resume import mark_complete
-from rft.train.rows import IGNORED, Row, check_lengths, read_rows, to_budget
+from rft.train.rows import IGNORED, Row, check_lengths, dataset, read_rows, to_budget
 from rft.train.trainer import LearntLossTrainer, Trainer
 
 PACK = 512
@@ -85,7 +85,7 @@ def sft_options(spec: Spec, rows: Sequence[Row]) -> dict[str, Any]:
         "output_dir": str(folder / "trainer"),
         "deepspeed": spec.deepspeed,
     }
-    longest = max(len(row.ids) for row in rows)
+    longest = max(row.length for row in rows)
     if options.get("packing"):
         options["max_length"] = spec.trl.get("max_length") or max(PACK, longest)
     else:
@@ -124,20 +124,22 @@ def build_trainer(spec: Spec, options: dict[str, Any], rows: Sequence[Row]) -> T
         from peft import LoraConfig
 
         lora = LoraConfig(**{"task_type": "CAUSAL_LM", **spec.lora})
-    columns = {"input_ids": [row.ids for row in rows], "labels": [row.labels for row in rows]}
-    branching = any(row.branches.any() for row in rows)
-    if branching:
-        columns[COLUMN] = [row.branches for row in rows]
+    branching = any(row.branching for row in rows)
     tokenizer = AutoTokenizer.from_pretrained(spec.model)
     return trainer_class(config, branching)(
         model=spec.model,
         args=config,
-        train_dataset=Dataset.from_dict(columns),
+        train_dataset=dataset(Path(spec.examples), rows, spec.learn, _own_file(spec)),
         processing_class=tokenizer,
         data_collator=BranchCollator(_padding(tokenizer)) if branching else None,
         peft_config=lora,
         callbacks=[Log(Path(spec.folder) / "log.jsonl"), Complete()],
     )
+
+
+def _own_file(spec: Spec) -> Path:
+    """Where this process lays out its rows; gone with the trainer's folder."""
+    return Path(spec.folder) / "trainer" / f"rows-{os.environ.get('RANK', '0')}" / "rows.arrow"
 
 
 def _padding(tokenizer: Any) -> int:
@@ -167,7 +169,7 @@ def _check_processes(spec: Spec, trainer: Trainer) -> None:
         )
 
 
-def _check_prepared(rows: Sequence[Row], prepared: Dataset) -> None:
+def _check_prepared(rows: Sequence[Row], prepared: Any) -> None:
     """TRL's own preparation lost no row and no learnt token."""
     sequences = learnt = 0
     for batch in prepared.with_format("numpy").iter(batch_size=256):
@@ -236,7 +238,7 @@ def write_checkpoint(spec: Spec) -> None:
 
 def _result(spec: Spec, rows: Sequence[Row], state: Any, seconds: float) -> Result:
     started = int(Path(spec.resume).name.rpartition("-")[2]) if spec.resume else 0
-    tokens = round(sum(len(row.ids) for row in rows) * state.epoch)
+    tokens = round(sum(row.length for row in rows) * state.epoch)
     here = tokens * (state.global_step - started) / max(1, state.global_step)
     return Result(
         examples=len(rows),

@@ -9,8 +9,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import Sampler
 from trl import SFTTrainer
 
-from rft.train.branches import COLUMN
-from rft.train.rows import IGNORED
+from rft.train.rows import BRANCHES, IDS, IGNORED
 
 SORTED_TOGETHER = 16
 """Batches whose rows are sorted by length among each other: enough for little padding, few enough to stay random."""
@@ -66,13 +65,14 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        if COLUMN not in self._signature_columns:
-            self._signature_columns.append(COLUMN)
+        if BRANCHES not in self._signature_columns:
+            self._signature_columns.append(BRANCHES)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
-        lengths = [len(ids) for ids in (train_dataset or self.train_dataset)["input_ids"]]
+        rows = (self.train_dataset if train_dataset is None else train_dataset).select_columns(IDS)
+        lengths = [len(ids) for batch in rows.with_format("numpy").iter(batch_size=256) for ids in batch[IDS]]
         together = self.args.train_batch_size * self.accelerator.num_processes
         return LengthGrouped(lengths, together, self.args.seed, lambda: self.state.epoch or 0)
 

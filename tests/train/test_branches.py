@@ -10,7 +10,7 @@ from rft.errors import StageError
 from rft.inference.fresh import TinyQwen3
 from rft.store import Records
 from rft.train.branches import positions, seen
-from rft.train.rows import read_rows
+from rft.train.rows import columns, read_rows
 from rft.types import Example
 
 
@@ -18,17 +18,19 @@ def example(ids: list[int], spans: list[tuple[int, int]], shared: int) -> Exampl
     return Example(id="a", trajectory_id="a", task_id="t", ids=ids, spans=spans, shared=shared, provenance="rendered")
 
 
-def rows(tmp_path: Path, made: Example) -> list:
+def written(tmp_path: Path, made: Example) -> Path:
     path = tmp_path / "examples.jsonl"
     with Records(path, Example).writer() as write:
         write(made)
-    return read_rows(path)
+    return path
 
 
 def test_a_branch_reads_the_shared_text_and_itself(tmp_path: Path) -> None:
-    [row] = rows(tmp_path, example([1, 2, 3, 4, 5, 6, 7], [(3, 5), (6, 7)], 2))
-    assert row.branches.tolist() == [0, 0, 1, 1, 1, 2, 2]
-    branches = torch.tensor([[*row.branches.tolist(), -1]])
+    path = written(tmp_path, example([1, 2, 3, 4, 5, 6, 7], [(3, 5), (6, 7)], 2))
+    [row] = columns(path)
+    assert row["branches"].tolist() == [0, 0, 1, 1, 1, 2, 2]
+    assert [row.branching for row in read_rows(path)] == [True]
+    branches = torch.tensor([[*row["branches"].tolist(), -1]])
     assert positions(branches).tolist() == [[0, 1, 2, 3, 4, 2, 3, 0]]
     assert seen(branches)[0, 6].tolist() == [True, True, False, False, False, True, True, False]
 
@@ -55,4 +57,4 @@ def test_branches_that_do_not_cover_the_row_are_refused(
     tmp_path: Path, spans: list[tuple[int, int]], shared: int
 ) -> None:
     with pytest.raises(StageError, match="each branch to end with its span"):
-        rows(tmp_path, example([1, 2, 3, 4, 5, 6], spans, shared))
+        read_rows(written(tmp_path, example([1, 2, 3, 4, 5, 6], spans, shared)))

@@ -10,7 +10,7 @@ from training_cases import make_examples  # type: ignore[import-not-found]
 
 from rft.errors import StageError
 from rft.store import Records
-from rft.train.rows import IGNORED, Row, check_lengths, read_rows, to_budget
+from rft.train.rows import IGNORED, Row, check_lengths, columns, dataset, read_rows, to_budget
 from rft.types import Example
 
 
@@ -22,10 +22,33 @@ def write(path: Path, **changes: Any) -> Path:
 
 
 def test_labels_are_the_spans_and_nothing_else(tmp_path: Path) -> None:
-    (row,) = read_rows(write(tmp_path / "examples.jsonl"))
-    assert row.ids.tolist() == [7, 8, 9, 10]
-    assert row.labels.tolist() == [IGNORED, 8, IGNORED, 10]
-    assert row.learnt == 2
+    file = write(tmp_path / "examples.jsonl")
+    (row,) = columns(file)
+    assert row["input_ids"].tolist() == [7, 8, 9, 10]
+    assert row["labels"].tolist() == [IGNORED, 8, IGNORED, 10]
+    assert [(row.length, row.learnt) for row in read_rows(file)] == [(4, 2)]
+
+
+def test_everything_but_the_first_token_can_be_learnt(tmp_path: Path) -> None:
+    file = write(tmp_path / "examples.jsonl", spans=[])
+    (row,) = columns(file, "everything")
+    assert row["labels"].tolist() == [IGNORED, 8, 9, 10]
+    assert [row.learnt for row in read_rows(file, "everything")] == [3]
+
+
+def test_the_trainer_s_data_set_repeats_rows_as_the_budget_says(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    file = tmp_path / "examples.jsonl"
+    made = make_examples(5)
+    with Records(file, Example).writer() as append:
+        for example in made:
+            append(example)
+    chosen = to_budget(read_rows(file), 200, seed=3)
+    assert len(chosen) > len(made)
+    rows = dataset(file, chosen, "replies", tmp_path / "rows.arrow")
+    assert rows.column_names == ["input_ids", "labels"]
+    assert [row["input_ids"] for row in rows] == [made[row.number].ids for row in chosen]
+    assert [sum(label != IGNORED for label in row["labels"]) for row in rows] == [row.learnt for row in chosen]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +75,7 @@ def test_a_row_that_is_too_long_is_refused_with_the_rule_that_drops_it(tmp_path:
 
 @given(learnt=st.lists(st.integers(1, 50), min_size=1, max_size=12), tokens=st.integers(1, 400), seed=st.integers(0, 9))
 def test_a_budget_is_reached_and_passed_by_less_than_a_row(learnt: list[int], tokens: int, seed: int) -> None:
-    rows = [Row(id=str(number), ids=[], labels=[], branches=[], learnt=count) for number, count in enumerate(learnt)]
+    rows = [Row(id=str(number), number=number, length=count, learnt=count) for number, count in enumerate(learnt)]
     chosen = to_budget(rows, tokens, seed)
     total = sum(row.learnt for row in chosen)
     assert tokens <= total < tokens + chosen[-1].learnt

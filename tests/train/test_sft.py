@@ -11,7 +11,7 @@ from training_cases import make_examples  # type: ignore[import-not-found]
 from rft.errors import StageError
 from rft.store import Records
 from rft.train.process import Result, Spec
-from rft.train.rows import IGNORED, Row, read_rows
+from rft.train.rows import IGNORED, Row, columns, read_rows
 from rft.types import Example
 
 torch = pytest.importorskip("torch")
@@ -46,13 +46,15 @@ PACKED = {"packing": True, "per_device_train_batch_size": 1}
 
 @pytest.mark.parametrize("batch", [{}, PACKED], ids=["padded", "packed"])
 def test_the_loss_sees_exactly_the_learnt_tokens(spec: Spec, batch: dict[str, Any]) -> None:
-    trainer, rows = trainer_of(spec, **batch)
+    trainer, _ = trainer_of(spec, **batch)
     seen: Counter[tuple[int, int]] = Counter()
     for given in trainer.get_train_dataloader():
         before, after = given["input_ids"][:, :-1], given["labels"][:, 1:]
         seen.update(zip(before[after != IGNORED].tolist(), after[after != IGNORED].tolist(), strict=True))
     expected = Counter(
-        (int(row.ids[place - 1]), int(row.ids[place])) for row in rows for place in (row.labels != IGNORED).nonzero()[0]
+        (int(row["input_ids"][place - 1]), int(row["input_ids"][place]))
+        for row in columns(Path(spec.examples))
+        for place in (row["labels"] != IGNORED).nonzero()[0]
     )
     assert seen == expected
 
