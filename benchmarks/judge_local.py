@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reward_models.judges import Local
-from reward_models.judges.local import Asked
+from reward_models.judges.batches import Asked
 from reward_models.types import Criterion, Transcript, TranscriptStep
 from rft.inference.fresh import TinyQwen3
 

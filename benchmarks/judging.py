@@ -158,7 +158,7 @@ def fill(folder: Path, count: int) -> None:
     assert isinstance(judge, Generative) and scorer.account.cache is not None
     why = "the agent ran the check before it changed a file, and again after it"
     for start in range(0, count, 500):
-        verdicts = {}
+        verdicts: dict[bytes, Verdict] = {}
         for number in range(start, min(count, start + 500)):
             transcript = to_transcript(trajectory(number))
             shown = render(transcript, step_chars=judge.step_chars, chars=judge.transcript_chars)

@@ -97,7 +97,7 @@ def measure(arm: Arm, examples: Path, rows: list[Row], policy: Path, folder: Pat
         model=str(policy), examples=str(examples), folder=str(folder), seed=0, tokens=None, workers=1,
         deepspeed=None, lora=None, trl=trl, resume=None, parent=0,
     )  # fmt: skip
-    sft.trainer_class = lambda config, branching=False: LearntLossTrainer if own_loss else Trainer  # type: ignore[assignment]
+    sft.trainer_class = lambda config, branching=False: LearntLossTrainer if own_loss else Trainer
     sft.build_trainer(spec, sft.sft_options(spec, rows[:16]), rows[:16]).train()
     trainer = sft.build_trainer(spec, sft.sft_options(spec, rows), rows)
     clock, processor = time.perf_counter(), time.process_time()

@@ -38,12 +38,6 @@ def examples_of(trajectory: Trajectory, tokenizer: Any) -> list[Example]:
     ]
 
 
-def count_learnt(trajectory: Trajectory, tokenizer: Any) -> int:
-    """How many tokens `examples_of` would have learnt; 0 for an attempt in which the policy never answered."""
-    rows = trajectory.tokens or (_rendered_rows(trajectory, tokenizer) if trajectory.steps else [])
-    return sum(end - start for row in rows for start, end, _ in row.spans)
-
-
 def _rendered_rows(trajectory: Trajectory, tokenizer: Any) -> list[TokenRow]:
     """The rows that the engine would have recorded, had every reply come as the tokens of its text.
 

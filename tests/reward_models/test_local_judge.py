@@ -12,8 +12,9 @@ from transformers import AutoModelForCausalLM
 from reward_models.errors import RubricError
 from reward_models.evaluation import evaluate
 from reward_models.judges import Local
+from reward_models.judges.batches import Reply
 from reward_models.judges.dialogue import read_reason
-from reward_models.judges.local import Reply, allowed, verdict
+from reward_models.judges.local import allowed, verdict
 from reward_models.types import Criterion, Rubric, Transcript, TranscriptStep
 from rft.inference.fresh import TinyQwen3
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from rft.errors import StageError
 from rft.inference.fresh import TURN_END, TURN_START, train_tokenizer
-from rft.select.examples import count_learnt, examples_of
+from rft.select.examples import examples_of
 from rft.types import Message, Step, StopReason, TokenRow, Trajectory
 
 STRIPPING = """{%- for m in messages -%}
@@ -110,7 +110,6 @@ def test_the_engine_s_own_tokens_are_taken_as_they_are(tokenizer: Any) -> None:
     assert (first.ids, first.spans, first.provenance) == ([5, 6, 7, 8, 9], [(2, 4)], "recorded")
     assert (second.ids, second.spans) == ([5, 9, 9, 1], [(1, 2), (3, 4)])
     assert first.id != second.id
-    assert count_learnt(attempt(("a", "b"), tokens=rows), tokenizer) == 4
 
 
 def test_a_template_that_rewrites_earlier_turns_is_refused() -> None:
@@ -147,10 +146,3 @@ def test_a_step_that_was_shown_another_conversation_starts_a_row(tokenizer: Any)
     assert read == [["a<|im_end|>"], ["c<|im_end|>", "e<|im_end|>"]]
     text = tokenizer.decode(second.ids)
     assert text.startswith("<|im_start|>user\nIn short: fix it.") and "b<" not in text and "\nd<" in text
-
-
-def test_learnt_tokens_are_counted_as_they_will_be_learnt(tokenizer: Any) -> None:
-    trajectory = attempt(("ls", "a.py"), ("open a.py", "x = 1"))
-    (example,) = examples_of(trajectory, tokenizer)
-    assert count_learnt(trajectory, tokenizer) == sum(end - start for start, end in example.spans)
-    assert count_learnt(attempt(), tokenizer) == 0
