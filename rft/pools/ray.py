@@ -118,7 +118,7 @@ class _Crew:
 
         for _ in range(self.pool.workers):
             self._hire()
-        self._await_first()
+        self._await_all()
         while self._hand_out(items) or self.flights:
             ready, _ = ray.wait(list(self.flights), num_returns=1)
             for reference in ready:
@@ -149,14 +149,14 @@ class _Crew:
         self.actors[self.hired] = actor_class.remote(self.make_worker)
         self.hired += 1
 
-    def _await_first(self) -> None:
+    def _await_all(self) -> None:
         """A worker that cannot be made is the recipe's fault and would only fail again."""
         import ray
         from ray.exceptions import RayActorError
 
-        for actor in list(self.actors.values()):
+        for made in [actor.make.remote() for actor in self.actors.values()]:  # all at once
             try:
-                problem = ray.get(actor.make.remote())
+                problem = ray.get(made)
             except RayActorError as error:
                 problem = _last_line(error)
             if problem:
