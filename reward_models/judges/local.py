@@ -4,6 +4,7 @@ torch is imported when the model is first asked.
 """
 
 import contextlib
+import functools
 import hashlib
 import threading
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,15 @@ LEAST_CHARS = 1_000
 _HELD = ("account", "_lock", "_read", "_together")
 """What belongs to a process and does not leave it."""
 FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
+SETTINGS = "judge.json"
+"""In a checkpoint: how the judge was trained to read and to answer, as JSON of `Settings`."""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a judge reads and answers."""
+
+    reason_tokens: int = 64
+    step_chars: int = 4_000
 
 
 @dataclass(kw_only=True)
@@ -47,10 +57,10 @@ class Local:
     """`auto`: as stored on a GPU, and float32, which every processor is fast at, elsewhere."""
     device: str = "auto"
     """`auto`: cuda where there is one, else cpu."""
-    reason_tokens: int = 64
-    """The most tokens of a reason."""
-    step_chars: int = 4_000
-    """Longer parts of a step are cut in the middle."""
+    reason_tokens: int | None = None
+    """The most tokens of a reason; as the judge was trained when left out, else 64."""
+    step_chars: int | None = None
+    """Longer parts of a step are cut in the middle; as the judge was trained when left out, else at 4,000."""
     transcript_chars: int = 120_000
     """A longer transcript is cut shorter, then loses steps in its middle; so is one that overflows the context."""
     max_context: int | None = None
@@ -67,8 +77,20 @@ class Local:
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock, repr=False)
 
     def __post_init__(self) -> None:
-        if self.reason_tokens < 1 or self.concurrent < 1:
+        if self.concurrent < 1 or (self.reason_tokens is not None and self.reason_tokens < 1):
             raise RubricError("reason_tokens and concurrent must be at least 1")
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        """What the recipe says, over what stands in the checkpoint. Raises RubricError."""
+        given = {"reason_tokens": self.reason_tokens, "step_chars": self.step_chars}
+        given = {name: value for name, value in given.items() if value is not None}
+        path = _folder(self.model) / SETTINGS if self.model and len(given) < 2 else None
+        try:
+            trained = msgspec.json.decode(path.read_bytes(), type=Settings) if path and path.exists() else Settings()
+        except msgspec.DecodeError as error:
+            raise RubricError(f"{path}: {error}; expected how the judge was trained. Remove or mend it.") from None
+        return msgspec.structs.replace(trained, **given)
 
     def digest(self) -> str:
         """A short content address of the weights, the tokenizer, and how the model is asked. Raises RubricError."""
@@ -78,11 +100,17 @@ class Local:
 
     def _hashed(self) -> str:
         state = hashlib.sha256()
-        for path in sorted(p for pattern in FILES for p in _folder(self.model).glob(pattern)):
+        for path in sorted(p for pattern in FILES for p in _folder(self.model).glob(pattern) if p.name != SETTINGS):
             state.update(f"{path.name}\0".encode())
             with path.open("rb") as file:
                 state.update(hashlib.file_digest(file, "sha256").digest())
-        how = ["local", self.reason_tokens, self.step_chars, self.transcript_chars, self.max_context]
+        how = [
+            "local",
+            self.settings.reason_tokens,
+            self.settings.step_chars,
+            self.transcript_chars,
+            self.max_context,
+        ]
         state.update(msgspec.json.encode(how))
         return state.hexdigest()[:16]
 
@@ -141,7 +169,7 @@ class Local:
         suffixes = [dialogue.question(criterion) for criterion in questions]
         choices = [[dialogue.text(f" {answer}") for answer in allowed(criterion)] for criterion in questions]
         longest = max(len(text) for texts in choices for text in texts)
-        room = context - max(map(len, suffixes)) - self.reason_tokens - len(dialogue.answer) - longest - 1
+        room = context - max(map(len, suffixes)) - self.settings.reason_tokens - len(dialogue.answer) - longest - 1
         chars = self.transcript_chars
         while True:
             shown = self.shown(transcript, view, chars)
@@ -158,7 +186,7 @@ class Local:
     def shown(self, transcript: Transcript, view: View, chars: int | None = None) -> Rendered:
         """The transcript as text of at most `chars` characters."""
         most = self.transcript_chars if chars is None else chars
-        return render(transcript, view=view, step_chars=self.step_chars, chars=most, style="quote")
+        return render(transcript, view=view, step_chars=self.settings.step_chars, chars=most, style="quote")
 
     def run(self, asked: Asked) -> None:
         """Ask the model; fills `asked.replies`. Raises JudgeDown when it fails."""
@@ -201,7 +229,7 @@ class Local:
         dialogue, _ = self._dialogue()
         with self._lock:
             if self._together is None:
-                self._together = Together(dialogue, self._reader(), self.reason_tokens, self.concurrent)
+                self._together = Together(dialogue, self._reader(), self.settings.reason_tokens, self.concurrent)
             together: Together = self._together
             return together
 

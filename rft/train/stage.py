@@ -7,7 +7,9 @@ from statistics import fmean
 
 import msgspec
 
+from reward_models.judges.local import SETTINGS
 from rft.errors import StageError
+from rft.plugins import build
 from rft.recipe import Recipe
 from rft.rundir import Run, Stage
 from rft.store import write_atomic
@@ -35,6 +37,9 @@ def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
         )
     spec = _spec(recipe, run, round, stage, examples)
     result = train_in_process(spec)
+    if recipe.policy.judging is not None:
+        judge = build("judge", {**recipe.policy.judging.judge, "model": spec.model}, "policy.judging.judge")
+        write_atomic(stage.path / "checkpoint" / SETTINGS, msgspec.json.encode(judge.settings) + b"\n")
     _finish(stage, spec, recipe.train.method, result)
 
 

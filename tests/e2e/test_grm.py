@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from omegaconf import OmegaConf
 
+from reward_models.judges import Local
 from reward_models.types import Report, Transcript, TranscriptStep
 from rft import loop
 from rft.errors import RecipeError
@@ -69,6 +70,8 @@ def test_a_judge_is_made_from_labelled_attempts_and_its_agreement_is_reported(tm
         "kappa",
         *(f"{m}/{c}" for m in ("kappa", "agreement", "yes") for c in ("submitted", "verified")),
     }
+    trained = Local(model=str(run.checkpoint(1)))
+    assert (trained.settings.step_chars, trained.settings.reason_tokens) == (60, 6)
     judged = list(Records(run.stage(1, "evaluate").path / "verdicts.jsonl", Report))
     assert len(judged) == 4 and all(len(report.verdicts) == 2 for report in judged)
     assert "kappa/verified" in (run.stage(1, "evaluate").path / "report.md").read_text()

@@ -1,5 +1,6 @@
 """The local judge: one prefix for all questions, probabilities as values, no control token from foreign text."""
 
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -54,7 +55,7 @@ def plain(model: str, judge: Local, one: Transcript, question: Criterion) -> tup
     ends = dialogue.ends_a_line(network.config.vocab_size)
     reason: list[int] = []
     with torch.inference_mode():
-        for _ in range(judge.reason_tokens):
+        for _ in range(judge.settings.reason_tokens):
             token = int(network(torch.tensor([[*ids, *reason]])).logits[0, -1].argmax())
             if ends[token]:
                 break
@@ -171,6 +172,20 @@ def test_steps_are_read_from_their_brackets_alone() -> None:
     assert read_reason("at step 7 it ran [3]") == ([], "at step 7 it ran [3]")
     with pytest.raises(ValueError, match="numbers with commas"):
         read_reason("[3 4] two")
+
+
+def test_a_judge_reads_as_it_was_trained_unless_the_recipe_says_otherwise(model: str, tmp_path: Path) -> None:
+    trained = tmp_path / "trained"
+    shutil.copytree(model, trained)
+    (trained / "judge.json").write_text('{"step_chars": 60, "reason_tokens": 6}')
+    judge = Local(model=str(trained))
+    assert (judge.settings.step_chars, judge.settings.reason_tokens) == (60, 6)
+    assert Local(model=str(trained), step_chars=99).settings.step_chars == 99
+    # How it came to its settings makes no difference to what it says.
+    assert judge.digest() == Local(model=model, step_chars=60, reason_tokens=6).digest()
+    (trained / "judge.json").write_text('{"step_chars": "many"}')
+    with pytest.raises(RubricError, match=r"judge\.json: Expected `int`"):
+        Local(model=str(trained)).digest()
 
 
 def test_the_digest_follows_from_the_weights_and_from_how_they_are_asked(model: str, tmp_path: Path) -> None:
