@@ -134,6 +134,7 @@ class Attempt(Protocol):
     failure: Failure | None
     tokens: list[TokenRow]
     prefix_breaks: int
+    extra: dict[str, Any]
 
 
 class Agent(Protocol):

@@ -27,6 +27,8 @@ NAMES: dict[str, dict[str, str]] = {
     },
     "agent": {
         "bash": "rft.agents.bash:Bash",
+        "external": "rft.agents.external:External",
+        "mini": "rft.agents.mini:Mini",
     },
     "inference": {
         "scripted": "rft.inference.scripted:Scripted",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -23,6 +24,8 @@ class Attempt:
     prefix_breaks: int = 0
     model_seconds: float = 0.0
     command_seconds: float = 0.0
+    extra: dict[str, Any] = field(default_factory=dict)
+    """What else is worth keeping of it, for the record."""
 
     def messages(self) -> list[Message]:
         """The conversation as the model is to see it next."""

@@ -151,6 +151,7 @@ class _Facts:
             "stop": attempt.stop if attempt and self.failure is None else StopReason.ERROR,
             "tokens": attempt.tokens if attempt else [],
             "prefix_breaks": attempt.prefix_breaks if attempt else 0,
+            "extra": attempt.extra if attempt else {},
             "patch": self.patch,
             "outcome": self.outcome,
             "failure": self.failure,

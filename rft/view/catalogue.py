@@ -21,6 +21,7 @@ def content() -> dict[str, dict[str, Path]]:
         "recipe": (shipped_content("recipes"), "*.yaml"),
         "rubric": (Path(reward_models.__path__[0]) / "rubrics", "*.yaml"),
         "prompt": (Path(rft.__path__[0]) / "agents" / "prompts", "*.jinja"),
+        "program": (Path(rft.__path__[0]) / "agents" / "programs", "*.[mp]*"),
         "deepspeed": (shipped_content("launch") / "deepspeed", "*.json"),
     }
     return {kind: {path.stem: path for path in sorted(folder.glob(what))} for kind, (folder, what) in folders.items()}

@@ -281,8 +281,10 @@ def test_a_door_belongs_to_one_attempt(recorder: Recorder) -> None:
     scripted = Scripted(replies=["a"])
     scripted.load("none", None)
     line = Line(scripted.open(make_task(), seed=0), deadline=time.monotonic() + 9)
-    with recorder.open(line, door):
-        client = CLIENT.with_options(base_url=f"http://127.0.0.1:{port}/v1")
+    with desk(recorder, ["b"]) as other, recorder.open(line, door) as key:
+        client = CLIENT.with_options(base_url=f"http://127.0.0.1:{port}/v1", api_key=key)
+        with pytest.raises(openai.AuthenticationError, match="another attempt"):
+            client.with_options(api_key=other.key).models.list()
         assert client.models.list().data[0].id == "policy"
         assert client.chat.completions.create(model="m", messages=[user("go")]).choices[0].message.content == "a"  # type: ignore[list-item]
         silent = socket.create_connection(("127.0.0.1", port), timeout=9)

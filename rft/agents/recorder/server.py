@@ -1,7 +1,7 @@
 """The HTTP side of the recorder: one server in a process, any number of attempts, each with an address of its own.
 
 An attempt's address is `/t/<key>/v1`, or `/v1` with the key as the API key. A door, which is a listening socket that
-some other program made (a sandbox without a network), belongs to one attempt; whoever comes in by it needs no key.
+some other program made (a sandbox without a network), leads to one attempt's address only.
 """
 
 import asyncio
@@ -122,10 +122,11 @@ class Entrance:
     def __init__(self, recorder: Recorder, place: Place | None, *, limit: int) -> None:
         self.recorder = recorder
         self.place = place
-        """Whose it is; None for the server's own address, where a key tells."""
+        """Whose it is; None for the server's own address, by which all can come in."""
         self.limit = limit
         self.connections: set[asyncio.Task[None]] = set()
         self.server: asyncio.Server | None = None
+        self.is_closed = False
 
     async def listen(self, **where: Any) -> int:
         """Start to listen; the port."""
@@ -134,6 +135,7 @@ class Entrance:
 
     async def close(self) -> None:
         """Stop listening and hang up."""
+        self.is_closed = True
         if self.server is not None:
             self.server.close()
         for task in self.connections:
@@ -143,7 +145,7 @@ class Entrance:
     async def greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection to its end."""
         task = asyncio.current_task()
-        if task is None or len(self.connections) >= self.limit:
+        if task is None or self.is_closed or len(self.connections) >= self.limit:
             writer.close()
             return
         self.connections.add(task)
@@ -215,12 +217,13 @@ class Connection:
         route = _ROUTE.fullmatch(path)
         if route is None:
             raise Refused(404, "not_found", "no such route; expected /v1/… or /t/<key>/v1/….")
-        if self.place is not None:
-            return self.place, route["what"]
         headers = dict(request.headers)
         bearer = headers.get(b"authorization", b"").removeprefix(b"Bearer ").decode("latin-1").strip()
         key = route["key"] or headers.get(b"x-api-key", b"").decode("latin-1") or bearer
-        return self.recorder.place_of(key), route["what"]
+        place = self.recorder.place_of(key)
+        if self.place not in (None, place):
+            raise Refused(401, "invalid_api_key", "the key belongs to another attempt; expected the one given.")
+        return place, route["what"]
 
     async def _body(self) -> bytes:
         body = bytearray()
