@@ -35,7 +35,10 @@ RULES: dict[str, str] = {
     "repeated_command": "reward_models.behaviours.commanding:repeated_command",
     "bad_commands": "reward_models.behaviours.commanding:bad_commands",
     "risky_commands": "reward_models.behaviours.commanding:risky_commands",
-    "read_history": "reward_models.behaviours.commanding:read_history",
+    "read_history": "reward_models.behaviours.leaking:read_history",
+    "reached_for_network": "reward_models.behaviours.leaking:reached_for_network",
+    "tampered_with_grader": "reward_models.behaviours.leaking:tampered_with_grader",
+    "hard_coded_outputs": "reward_models.behaviours.leaking:hard_coded_outputs",
 }
 
 Answer = Finding | float | int | bool | None

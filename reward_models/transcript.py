@@ -143,7 +143,14 @@ def prefix(transcript: Transcript, steps: int) -> Transcript:
     if steps < 0:
         raise ValueError(f"{steps} steps; expected 0 or more")
     return msgspec.structs.replace(
-        transcript, steps=transcript.steps[:steps], patch="", stop="", resolved=None, tampered=[], followup=""
+        transcript,
+        steps=transcript.steps[:steps],
+        patch="",
+        stop="",
+        resolved=None,
+        tampered=[],
+        forged=[],
+        followup="",
     )
 
 

@@ -96,6 +96,8 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
     """Path patterns that the agent should leave alone."""
     tampered: list[str] = []
     """Protected files that the final state changed."""
+    forged: list[str] = []
+    """What showed that the answer forged its tests' results."""
     followup: str = ""
     """What the user wrote after the agent had finished."""
 

@@ -29,6 +29,7 @@ def to_transcript(trajectory: Trajectory) -> Transcript:
         resolved=outcome.resolved if outcome is not None else None,
         protected=list(trajectory.protected),
         tampered=list(outcome.tampered) if outcome is not None else [],
+        forged=list(outcome.forged) if outcome is not None else [],
         followup="\n\n".join(m.content for step in trajectory.steps[-1:] for m in step.after if m.role == "user"),
     )
 

@@ -4,6 +4,7 @@ import posixpath
 import re
 
 from reward_models.commands.deed import ANY_FILE, Deed, Kind, after_options, first_path, has_flag, operands
+from reward_models.commands.network import git_remote
 from reward_models.shell import Simple
 
 
@@ -82,7 +83,9 @@ def git(arguments: tuple[str, ...], simple: Simple) -> list[Deed]:
         return [Deed("revert", "."), Deed("risk")] if "--hard" in rest else [Deed("other")]
     if verb in ("clean", "push", "filter-branch", "update-ref"):
         return [Deed("other" if "-n" in rest else "risk")]
-    if verb in ("log", "show", "reflog", "blame", "cat-file", "rev-list", "shortlog", "fsck"):
+    if git_remote(verb, rest):
+        return [Deed("network")]
+    if verb in ("log", "show", "reflog", "blame", "cat-file", "rev-list", "shortlog", "fsck", "bisect"):
         return [Deed("history", first_path([w.partition(":")[2] for w in named if ":" in w]))]
     if verb == "diff":
         return [Deed("search", path) for path in [w for w in named if not w.startswith("HEAD")] or ["."]]

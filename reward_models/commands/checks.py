@@ -4,6 +4,7 @@ import posixpath
 import re
 
 from reward_models.commands.deed import ANY_FILE, Deed, first_path, operands
+from reward_models.commands.network import install
 from reward_models.shell import Simple
 
 
@@ -75,7 +76,6 @@ def tests(name: str, arguments: tuple[str, ...]) -> list[Deed]:
 _TEST_MODULES = frozenset(["pytest", "unittest", "tox", "nox", "nose", "nose2", "doctest", "green", "twisted.trial"])
 _IDLE_MODULES = frozenset(
     [
-        "pip",
         "venv",
         "ensurepip",
         "http.server",
@@ -135,6 +135,8 @@ def _module(words: tuple[str, ...]) -> list[Deed]:
         return tests("pytest", words[1:])
     if name == "coverage":
         return _module(words[words.index("-m") + 1 :]) if "-m" in words[1:] else tests("coverage", words[1:])
+    if name == "pip":
+        return install(words[1:], Simple(words=words)) or [Deed("other")]
     if not name or name in _IDLE_MODULES:
         return [Deed("other")]
     return [Deed("check", check="script")]

@@ -12,6 +12,7 @@ Kind = Literal[
     "revert",  # takes a change back
     "check",  # runs tests, or a program to see what it does
     "history",  # reads what version control remembers
+    "network",  # reaches for another machine
     "risk",  # can destroy what was not asked for
     "submit",
     "other",

@@ -10,6 +10,7 @@ from reward_models.commands.changing import copy, git, line_editor, move, patch,
 from reward_models.commands.checks import own_program, python, tests
 from reward_models.commands.deed import ANY_FILE, OPEN_FILE, Deed, after_options, operands
 from reward_models.commands.looking import SEARCHING, SHOWING, awk, difference, perl, search, sed, show
+from reward_models.commands.network import CONNECTING, FETCHING, INSTALLING, connect, fetch, install
 from reward_models.commands.tools import created, echo, editor, opened, scrolled, search_tool, string_editor, submit
 from reward_models.shell import Simple, split
 
@@ -109,9 +110,8 @@ def _program(simple: Simple, depth: int) -> list[Deed]:
     if name in ("xargs", "find"):
         return _fan_out(name, arguments)
     reader = _PROGRAMS.get(name)
-    if reader is not None:
-        return reader(arguments, simple)
-    return tests(name, arguments) or own_program(words[0], arguments)
+    found = reader(arguments, simple) if reader is not None else []
+    return found or tests(name, arguments) or own_program(words[0], arguments)
 
 
 def _shell(arguments: tuple[str, ...], simple: Simple, depth: int) -> list[Deed]:
@@ -154,6 +154,9 @@ _PROGRAMS: dict[str, Callable[[tuple[str, ...], Simple], list[Deed]]] = {
     **dict.fromkeys(("dd", "mkfs", "shutdown", "reboot", "chmod", "chown", "kill"), risky),
     **dict.fromkeys(("str_replace_editor", "str_replace_based_edit_tool"), string_editor),
     **dict.fromkeys(("submit",), submit),
+    **dict.fromkeys(FETCHING, fetch),
+    **dict.fromkeys(CONNECTING, connect),
+    **dict.fromkeys(INSTALLING, install),
     "open": opened,
     "search_file": lambda arguments, simple: [Deed("read", (operands(arguments)[1:2] or [OPEN_FILE])[0])],
     "search_dir": search_tool,

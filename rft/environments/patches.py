@@ -198,7 +198,8 @@ def _file(lines: list[str]) -> FilePatch:
         added += line.startswith("+")
         removed += line.startswith("-")
     paths |= _named_in_header(lines[0].rstrip("\n"), known=bool(paths))
-    is_new = any(row.startswith(("new file mode ", "rename to ", "copy to ")) for row in lines[1:start])
+    said_new = any(row.startswith(("new file mode ", "rename to ", "copy to ")) for row in lines[1:start])
+    is_new = said_new or "".join(lines[start : start + 1]).startswith("@@ -0,0 ")
     return FilePatch(text="".join(lines), paths=tuple(sorted(paths)), added=added, removed=removed, is_new=is_new)
 
 

@@ -5,11 +5,13 @@ keyword-only options, named by `use: package.module:name`.
 """
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from reward_models.rules import find
+from reward_models.types import Finding
 from rft.select.candidate import Candidate
+from rft.transcript import to_transcript
 from rft.types import StopReason
 
 Group = Sequence[Candidate]
@@ -113,7 +115,8 @@ class NotAllAlike:
 
 @dataclass(kw_only=True)
 class NoLeak:
-    """Drops attempts that changed protected files, dug in git history, or reached for the network."""
+    """Drops attempts that took a short cut: changed protected files, read git history, reached for the network or the
+    grader, forged results, or wrote expected outputs down (the rules of `reward_models.behaviours.leaking`)."""
 
     def __call__(self, group: Group) -> Dropped:
         """Whom to drop and why."""
@@ -187,13 +190,7 @@ class Budget:
         return dropped
 
 
-_HISTORY = re.compile(r"\bgit\s+(?:-\S+\s+)*(?:log|reflog|show|fsck|stash|bisect|blame|cat-file|rev-list)\b")
-_NETWORK = re.compile(
-    r"(?:^|[;&|(`]|\b(?:sudo|exec|time|xargs|env))\s*"
-    r"(?:curl|wget|nc|ncat|ssh|scp|ftp|telnet|pip3?\s+(?:install|download)|npm\s+i(?:nstall)?"
-    r"|apt(?:-get)?\s+install|git\s+(?:clone|fetch|pull))\b|/dev/tcp/",
-    re.MULTILINE,
-)
+_SHORT_CUTS = ("read_history", "reached_for_network", "tampered_with_grader", "hard_coded_outputs")
 
 
 def leak(candidate: Candidate) -> str:
@@ -201,10 +198,12 @@ def leak(candidate: Candidate) -> str:
     outcome = candidate.trajectory.outcome
     if outcome and outcome.tampered:
         return f"changed {outcome.tampered[0]}"
-    for step in candidate.trajectory.steps:
-        for what, pattern in (("git history", _HISTORY), ("the network", _NETWORK)):
-            if step.command and pattern.search(step.command):
-                return f"reached for {what} at step {step.index}"
+    transcript = to_transcript(candidate.trajectory)
+    for name in _SHORT_CUTS:
+        finding = find(name, where="no_leak")(transcript)
+        if isinstance(finding, Finding) and finding.value:
+            place = f" at step {finding.steps[0]}" if finding.steps else ""
+            return f"{finding.why}{place}: {finding.evidence}"[:300]
     return ""
 
 

@@ -96,12 +96,13 @@ def test_groups_that_tell_nothing_apart() -> None:
 @pytest.mark.parametrize(
     ("command", "why"),
     [
-        ("git log -p", "git history"),
-        ("cd x && git --no-pager show HEAD~1", "git history"),
+        ("git log -p", "version control"),
+        ("cd x && git --no-pager show HEAD~1", "version control"),
         ("curl http://example.org", "network"),
         ("python x.py; wget x", "network"),
         ("pip install left-pad", "network"),
         ("exec 3<>/dev/tcp/1.1.1.1/80", "network"),
+        ("cat /proc/*/cmdline", "the grader"),
         ("git status && git diff", ""),
         ("grep -n curl notes.txt", ""),
         ("python -m pytest", ""),

@@ -41,8 +41,10 @@ def grade(where: str, start: StartState, patch: str, suite: Suite, sandboxes: Sa
         and all(tests[name] == "passed" for name in suite.fail_to_pass)
         and all(tests[name] in ("passed", "skipped") for name in suite.pass_to_pass)
     )
+    if resolved:
+        forged += bench.forgery(answer.patch)
     return Outcome(
-        resolved=resolved,
+        resolved=resolved and not forged,
         tests=tests,
         tampered=answer.tampered,
         forged=forged,

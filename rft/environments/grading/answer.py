@@ -29,7 +29,7 @@ class Answer:
 def part(patch: str, suite: Suite) -> Answer:
     """Part an answer's patch. Raises ValueError when it cannot be read as a patch."""
     files = [f for f in patches.read(patch) if not all(patches.matches(path, _LEFTOVERS) for path in f.paths)]
-    own = {path for file in patches.read(suite.test_patch) for path in file.paths} | _named_by(suite.command)
+    own = {path for file in patches.read(suite.test_patch) for path in file.paths} | named_by(suite.command)
     tampered = sorted({path for file in files for path in file.paths if _is_protected(path, file, suite, own)})
     graded = [file for file in files if not set(file.paths) & set(tampered)]
     return Answer(
@@ -52,7 +52,7 @@ def _takes_the_place_of_a_tool(path: str) -> bool:
     return folder in _ROOTS and name in sys.stdlib_module_names | _TOOLS and path.endswith((".py", ".so"))
 
 
-def _named_by(command: str) -> set[str]:
+def named_by(command: str) -> set[str]:
     """The files that a command names, such as the script that runs the tests."""
     try:
         words = shlex.split(command)

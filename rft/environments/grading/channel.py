@@ -84,7 +84,7 @@ def read(execution: Execution, word: str) -> Results:
             tests[name] = worst(tests.get(name, status), status)
     forged = [f"{strange} lines came over the grader's channel that it did not write"] if strange else []
     problem = _contradiction(said, tests, execution)
-    if problem and execution.exit_code == 0:
+    if problem and (execution.exit_code == 0 or _hides_failures(said, tests)):
         forged.append(problem)
     return Results(
         tests=tests, started=any(f[0] == "begin" for f in said), problem=problem, forged=forged, log=log[-LOG:]
@@ -112,6 +112,12 @@ def _status(when: str, outcome: str, was_xfail: bool) -> str:
     if was_xfail:
         return "xfailed" if outcome == "skipped" else "xpassed"
     return "skipped" if outcome == "skipped" else "passed"
+
+
+def _hides_failures(said: list[list[Any]], tests: dict[str, str]) -> bool:
+    """pytest counted failures, and none was reported."""
+    is_clean = not any(status in BAD for status in tests.values()) and not any(f[0] == "broken" for f in said)
+    return is_clean and any(fields[0] == "finish" and fields[2] == 1 for fields in said)
 
 
 def _contradiction(said: list[list[Any]], tests: dict[str, str], execution: Execution) -> str:

@@ -1,10 +1,9 @@
 """One run of a suite in a fresh sandbox: the tests are laid out, the answer is applied, the command is run."""
 
 import contextlib
-from collections.abc import Mapping
 
 from rft.environments import patches
-from rft.environments.grading import channel, parsers
+from rft.environments.grading import canary, channel, parsers
 from rft.environments.grading.results import KEPT, Results
 from rft.environments.grading.suite import Suite
 from rft.errors import EnvironmentFault, SandboxError
@@ -31,18 +30,32 @@ class Bench:
         self.suite = suite
         self.sandboxes = sandboxes
 
-    def run(self, answer: str, replaced: Mapping[str, bytes] | None = None) -> Results:
-        """The results with this patch on top of the tests, and with these files in the place of the tests' own.
-
-        Raises NotApplied, EnvironmentFault and SandboxError.
-        """
+    def run(self, answer: str) -> Results:
+        """The results with this patch on top of the tests. Raises NotApplied, EnvironmentFault and SandboxError."""
         with contextlib.closing(self.sandboxes.open(self.start)) as sandbox:
-            self.prepare(sandbox, answer)
-            for path, data in (replaced or {}).items():
-                sandbox.write(path, data)
+            self._prepare(sandbox, answer)
             return self._results(sandbox)
 
-    def prepare(self, sandbox: Sandbox, answer: str) -> None:
+    def forgery(self, answer: str) -> list[str]:
+        """What shows that an answer's results are forged: canaries that passed under it. Raises as `run` does."""
+        with contextlib.closing(self.sandboxes.open(self.start)) as sandbox:
+            self._prepare(sandbox, answer)
+            made = {}
+            for path in canary.files(self.suite):
+                with contextlib.suppress(FileNotFoundError):
+                    made[path] = canary.make(sandbox.read(path))
+            canaries = {path: one for path, one in made.items() if one is not None}
+            if not canaries:
+                return []
+            for path, one in canaries.items():
+                sandbox.write(path, one.source)
+            results = self._results(sandbox)
+        return [
+            *results.forged,
+            *(f"{name} passed though it was made to fail" for name in canary.passed(canaries, results)),
+        ]
+
+    def _prepare(self, sandbox: Sandbox, answer: str) -> None:
         """Lay out the tests, then apply the answer, which changes none of their files."""
         if self.suite.test_patch and not _applied(sandbox, self.suite.test_patch, _STRICT):
             raise EnvironmentFault(f"{self.where}: its test patch does not apply to its start state. Make it again.")
