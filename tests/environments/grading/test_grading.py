@@ -77,7 +77,8 @@ def test_an_answer_that_breaks_the_import_is_not_resolved(start: StartState, sou
 
 def test_an_answer_that_hangs_is_not_resolved(start: StartState) -> None:
     slow = patches.make("sums.py", SOURCE, FIXED + "\n\nimport time\n\ntime.sleep(60)\n")
-    outcome = graded(start, slow, suite(timeout=2))
+    plan = suite(command="python -c 'import sums'", parser="exit_code", fail_to_pass=["exit_code"], timeout=2)
+    outcome = graded(start, slow, plan)
     assert outcome.resolved is False
     assert set(outcome.tests.values()) == {"missing"}
 
