@@ -20,6 +20,8 @@ from rft.errors import RecipeError, did_you_mean
 NAMES: dict[str, dict[str, str]] = {
     "environment": {
         "kata": "rft.environments.kata:Kata",
+        "mutate": "rft.environments.mutate:Mutate",
+        "repository": "rft.environments.repository:Repository",
     },
     "sandbox": {
         "bubblewrap": "rft.sandboxes.bubblewrap:Bubblewrap",
