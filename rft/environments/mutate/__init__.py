@@ -1,0 +1,132 @@
+"""Bugs put into a real Python package, each verified by the package's own tests; made once and kept in the cache."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rft import plugins
+from rft.environments import cache, facts, grading, python, snapshots, trying
+from rft.errors import RecipeError, did_you_mean
+from rft.interfaces import SandboxProvider, StartState
+from rft.store import digest, digest_path
+from rft.types import Outcome, Task
+
+SPLITS = ("train", "heldout", "heldout_functions")
+EDITION = 1
+"""Raised when the same options make other tasks."""
+
+
+@dataclass(kw_only=True)
+class Mutate:
+    """Verified bug tasks from any Python package with tests: a source distribution on PyPI, or a folder of yours.
+
+    A mutation is kept when it breaks at least one test and leaves at least one passing, twice over; flaky tests are
+    left out. Making tasks takes a few seconds for each, once; a killed making carries on. Splits: `train`; `heldout`,
+    other mutations of the same functions; `heldout_functions`, functions that are never in `train`.
+    """
+
+    package: str = ""
+    """What pip finds on PyPI, with its version, such as `more-itertools==10.8.0`; its source distribution has tests."""
+    path: str = ""
+    """Instead of `package`: a git checkout, whose last commit is taken; another folder; or a .tar.gz of sources."""
+    tests: str = "tests"
+    """What pytest is given: files and folders of the package, and options."""
+    python: str = ""
+    """The Python version to run on, such as `3.12`; the one that rft runs on when empty."""
+    packages: list[str] = field(default_factory=lambda: ["pytest==8.4.2"])
+    """What pip installs for the tests."""
+    extras: list[str] = field(default_factory=list)
+    """Extras of the package to install."""
+    install: bool = True
+    """Install the package itself, for its dependencies; its modules come from the working tree all the same."""
+    count: int | None = 100
+    """How many tasks are made; every mutation is tried when it is null."""
+    seed: int = 0
+    """Other seeds try other mutations first."""
+    workers: int = 2
+    """How many mutations are tried at once."""
+    sandbox: dict[str, Any] = field(default_factory=lambda: {"use": "bubblewrap", "cpu": 3600})
+    """Where tests run while tasks are made."""
+    grading_timeout: float = 60.0
+    """Seconds that the tests of one attempt, or of one mutation, may take."""
+    setup_code: str = "confined"
+    """Installing a package runs its setup code. `confined`: inside bubblewrap; `trusted`: as the user who runs rft."""
+    protected: Sequence[str] = field(default=grading.PROTECTED, init=False)
+
+    def __post_init__(self) -> None:
+        python.check_setup_code(self.setup_code)
+        if bool(self.package) == bool(self.path):
+            raise RecipeError("environment: mutate needs either `package` or `path`; expected one of the two.")
+        if self.workers < 1 or self.grading_timeout <= 0 or (self.count is not None and self.count < 1):
+            raise RecipeError("environment: mutate needs workers, count and grading_timeout above 0.")
+
+    def tasks(self, split: str) -> Iterator[Task]:
+        """The tasks of a split; makes all of them when they are not there yet. Raises RecipeError, EnvironmentFault."""
+        if split not in SPLITS:
+            hint = did_you_mean(split, SPLITS)
+            raise RecipeError(f"environment: mutate has no split '{split}'; expected {', '.join(SPLITS)}.{hint}")
+        found = trying.tasks(
+            self._folder(), self._candidates, self.count, workers=self.workers, title=f"tasks of {self._name()}"
+        )
+        return (task for task in found if task.split == split)
+
+    def start_state(self, task: Task) -> StartState:
+        """The package with the task's bug, as a repository of one commit. Raises EnvironmentFault."""
+        return self._start(task.meta.get("bug", ""))
+
+    def grade(self, task: Task, patch: str, sandboxes: SandboxProvider) -> Outcome:
+        """Apply a patch in a fresh sandbox and run the task's tests. Raises EnvironmentFault or SandboxError."""
+        suite = facts.suite(task, timeout=self.grading_timeout, protected=self.protected)
+        return grading.grade(task.id, self.start_state(task), patch, suite, sandboxes)
+
+    def _start(self, bug: str) -> StartState:
+        source, fill = self._source
+        needs = python.Needs(
+            python=self.python, packages=tuple(self.packages), installed=self.install, extras=tuple(self.extras)
+        )
+        built = python.build(self._name(), needs, source, fill, setup_code=self.setup_code)
+        return StartState(snapshots.start_state(source, fill, patch=bug, generated=built.generated), built.software)
+
+    @functools.cached_property
+    def _source(self) -> tuple[str, snapshots.Fill]:
+        """What identifies the clean package's files, and what writes them."""
+        place = Path(self.path).expanduser()
+        if self.package:
+            place = python.download(self.package, setup_code=self.setup_code)
+        elif not place.exists():
+            raise RecipeError(f"environment.path: {place} is not there; expected a checkout or a .tar.gz.")
+        if (place / ".git").exists():
+            commit = snapshots.resolve(place, "HEAD")
+            return commit, snapshots.from_commit(place, commit)
+        return digest_path(place), snapshots.from_folder(place) if place.is_dir() else snapshots.from_archive(place)
+
+    def _name(self) -> str:
+        text = self.package or Path(self.path).expanduser().resolve().name.removesuffix(".tar.gz")
+        return "".join(c if c.isalnum() or c in "-_" else " " for c in text).split()[0].lower()
+
+    def _folder(self) -> Path:
+        source, _ = self._source
+        options = [self.python, self.packages, self.install, self.extras, self.tests, self.seed]
+        return cache.folder("mutate", f"{self._name()}-{digest([EDITION, source, options])}")
+
+    def _candidates(self) -> list[trying.Candidate]:
+        try:
+            from rft.environments.mutate.making import Maker
+        except ModuleNotFoundError:
+            raise RecipeError("environment: mutate needs libcst; run `pip install 'rft[mutate]'`.") from None
+        from rft.environments.mutate import baseline
+
+        sandboxes: SandboxProvider = plugins.build("sandbox", self.sandbox, "environment.sandbox")
+        start = self._start("")
+        known = baseline.measure(self._name(), start, self.tests, sandboxes, self._folder(), 10 * self.grading_timeout)
+        maker = Maker(
+            package=self._name(),
+            start=start,
+            baseline=known,
+            sandboxes=sandboxes,
+            seed=self.seed,
+            timeout=self.grading_timeout,
+        )
+        return maker.candidates()

@@ -1,0 +1,93 @@
+"""Candidates for tasks, tried one after another until there are enough; what was tried is kept through a kill."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from rft.errors import EnvironmentFault
+from rft.progress import progress
+from rft.store import Records, encode_line, write_atomic
+from rft.types import Record, Task
+
+TRIED = "tried.jsonl"
+
+
+class Tried(Record, frozen=True, kw_only=True):
+    """What came of one candidate."""
+
+    id: str
+    task: Task | None = None
+    """The verified task; None when it is no good."""
+    why: str = ""
+    """What is wrong with it."""
+
+
+Candidate = tuple[str, Callable[[], Tried]]
+"""An id that follows from its content, and the work of trying it."""
+
+
+def tasks(
+    folder: Path, candidates: Callable[[], Sequence[Candidate]], count: int | None, *, workers: int, title: str
+) -> Iterator[Task]:
+    """The first `count` good tasks in the order of the candidates, all of them for None; made once in `folder`.
+
+    Which tasks they are does not depend on the number of workers, or on kills in between. Raises EnvironmentFault
+    when there is none, and whatever stops the trying.
+    """
+    path = folder / f"tasks_{count or 'all'}.jsonl"
+    if not path.is_file():
+        found = _try(folder / TRIED, candidates(), count, workers, title)
+        if not found:
+            raise EnvironmentFault(f"{title}: none of the candidates is a good task; {folder / TRIED} says why.")
+        write_atomic(path, b"".join(encode_line(task) for task in found))
+    return iter(Records(path, Task))
+
+
+def _try(path: Path, candidates: Sequence[Candidate], count: int | None, workers: int, title: str) -> list[Task]:
+    records = Records(path, Tried)
+    records.repair()
+    tried = {record.id: record for record in records}
+    good: list[Task] = []
+    seen: set[str] = set()
+    with records.writer() as append, progress(title, count or len(candidates)) as advance:
+        for index, result in enumerate(_in_order(candidates, tried, workers, append), 1):
+            if result.task is not None and (sameness := alike(result.task)) not in seen:
+                seen.add(sameness)
+                good.append(result.task)
+                if count:
+                    advance(f"of {index} tried")
+            if not count:
+                advance(f"{len(good)} good")
+            if len(good) == count:
+                break
+    return good
+
+
+def alike(task: Task) -> str:
+    """What two tasks share that are one and the same to who solves them: place, and tests that break."""
+    return f"{task.meta.get('where', task.id)} {sorted(task.fail_to_pass)}"
+
+
+def _in_order(
+    candidates: Iterable[Candidate], tried: dict[str, Tried], workers: int, append: Callable[[Tried], None]
+) -> Iterator[Tried]:
+    """Results in the order of the candidates, new ones appended as they come; a few are worked on ahead."""
+    with ThreadPoolExecutor(workers) as pool:
+        coming = iter(candidates)
+        ahead: list[Tried | Future[Tried]] = []
+        try:
+            while True:
+                for identity, work in itertools.islice(coming, max(0, 2 * workers - len(ahead))):
+                    ahead.append(tried.get(identity) or pool.submit(work))
+                if not ahead:
+                    return
+                first = ahead.pop(0)
+                if isinstance(first, Future):
+                    first = first.result()
+                    append(first)
+                yield first
+        finally:
+            for item in ahead:
+                if isinstance(item, Future):
+                    item.cancel()
