@@ -14,7 +14,7 @@ from rft.errors import RecipeError, RftError, did_you_mean
 from rft.workbench import commands as workbench
 
 STAGES = ("collect", "score", "select", "train", "evaluate")
-COMMANDS = ("ls", "cp", "check", "run", *STAGES, "show", "rubric")
+COMMANDS = ("ls", "cp", "check", "run", *STAGES, "import", "show", "rubric")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,6 +86,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--round", type=int, default=1, metavar="N", help="which round (default 1)")
         _redo_argument(command)
 
+    _transfer_arguments(commands)
+
     show = _add(commands, "show", "a row for each round; one attempt with its verdicts in the margin", _show)
     show.add_argument("run", metavar="RUN", help="a run's folder, or its name under runs/")
     show.add_argument("trajectory", metavar="TRAJECTORY", nargs="?", help="an attempt's id, or the start of one")
@@ -110,10 +112,30 @@ def _add(
 
 
 def _recipe_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("recipe", metavar="RECIPE", help="a recipe's path, or the name of a shipped one")
+    command.add_argument("recipe", metavar="RECIPE", help="a recipe's path, a shipped one's name, or a run's folder")
     command.add_argument(
         "overrides", metavar="key=value", nargs="*", help="changes to the recipe, such as collect.samples=4"
     )
+
+
+def _transfer_arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Attempts from other programs' files, and into them."""
+    command = _add(
+        commands, "import", "make a run of attempts that others made: rft score, select, train go on", _import
+    )
+    command.add_argument(
+        "files", metavar="FILE", nargs="+", help="trajectories of any format that rft reads, or folders"
+    )
+    command.add_argument("--to", metavar="RUN", required=True, help="the run's name, or its folder")
+    command.add_argument("--format", metavar="NAME", default="", help="of the files (default: found in their content)")
+    command.add_argument(
+        "--outcomes", metavar="FILE", nargs="+", default=[], help="a grader's reports, or folders of them"
+    )
+    command.add_argument(
+        "--recipe", metavar="RECIPE", default="import", help="what the run goes on with (default import)"
+    )
+    command.add_argument("--set", metavar="key=value", nargs="+", default=[], help="changes to the recipe")
+    _redo_argument(command)
 
 
 def _redo_argument(command: argparse.ArgumentParser) -> None:
@@ -164,6 +186,14 @@ def _stage(options: argparse.Namespace) -> None:
     loaded = recipe.load(options.recipe, options.overrides)
     run = loop.one_stage(loaded, options.round, options.command, redo=options.redo)
     print(run.stage(options.round, options.command).path)
+
+
+def _import(options: argparse.Namespace) -> None:
+    from rft.transfer import import_run
+
+    given = {key: getattr(options, key) for key in ("to", "format", "outcomes", "recipe", "redo")}
+    run = import_run(options.files, changes=options.set, **given)
+    print(run.path)
 
 
 def _show(options: argparse.Namespace) -> None:

@@ -65,7 +65,7 @@ def share(source: Run, target: Run) -> None:
     for round, name in SHARED:
         done, owed = source.stage(round, name), target.stage(round, name)
         manifest = done.manifest()
-        if manifest is not None and not owed.path.exists() and manifest.reads == target.reads(name):
+        if manifest is not None and not owed.path.exists() and manifest.reads == target.reads(name, round):
             _link_tree(done.path, owed.path)
 
 

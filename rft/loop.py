@@ -131,7 +131,8 @@ def check(recipe: Recipe) -> list[tuple[str, str]]:
     from rft.score.stage import Scorer
     from rft.select.stage import Funnel
 
-    environment = build("environment", recipe.environment, "environment")
+    # a recipe that only imports has none, and nothing below asks for it
+    environment: Any = build("environment", recipe.environment, "environment") if recipe.environment else None
     sandboxes = build("sandbox", recipe.sandbox, "sandbox")
     build("agent", recipe.agent, "agent")
     build("inference", recipe.policy.inference, "policy.inference")
@@ -141,7 +142,7 @@ def check(recipe: Recipe) -> list[tuple[str, str]]:
         build("inference", recipe.collect.inference, "collect.inference")
     if recipe.policy.create is not None:
         build("fresh", recipe.policy.create, "policy.create")
-        if recipe.collect.inference is None:
+        if recipe.collect.inference is None and recipe.collect.imports is None:
             raise RecipeError(
                 "policy.create: a policy that is still to be made answers nothing; expected collect.inference. "
                 "Name who makes the first attempts, such as {use: demonstrator}."
@@ -154,14 +155,14 @@ def check(recipe: Recipe) -> list[tuple[str, str]]:
     rubric = scorer.rubric
     audit = Audit(recipe).rubric if recipe.score.audit is not None else None
     train.check(recipe)
-    tasks = len(draw_tasks(environment, recipe.collect.split, recipe.collect.tasks, seed=recipe.seed + 1))
+    attempts, tasks = _first_round(recipe, environment)
     rows = [
         ("policy", str(Run(recipe).starting_policy())),
-        ("sandbox", sandboxes.missing() or f"{recipe.sandbox['use']} works here"),
+        *([("sandbox", sandboxes.missing() or f"{recipe.sandbox['use']} works here")] if environment else []),
         ("rubric", f"{rubric.name}: {len(rubric.criteria)} criteria"),
         *([("audit", f"{audit.name}: {len(audit.criteria)} criteria")] if audit is not None else []),
-        ("attempts a round", f"{tasks} tasks x {recipe.collect.samples} samples = {tasks * recipe.collect.samples}"),
-        *estimate.rows(recipe, scorer, tasks * recipe.collect.samples, _collected(recipe)),
+        ("attempts a round", tasks),
+        *estimate.rows(recipe, scorer, attempts, _collected(recipe)),
     ]
     held_out = 0
     for split in recipe.evaluate.splits:
@@ -169,9 +170,25 @@ def check(recipe: Recipe) -> list[tuple[str, str]]:
         held_out += count * recipe.evaluate.samples
         rows.append((f"evaluate {split}", f"{count} tasks x {recipe.evaluate.samples} samples"))
     evaluations = sum(stage == "evaluate" for _, stage in Run(recipe).plan())
-    total = recipe.rounds * tasks * recipe.collect.samples + evaluations * held_out
+    total = recipe.rounds * attempts + evaluations * held_out
     rows.append(("attempts in all", f"{total} over {recipe.rounds} rounds and {evaluations} evaluations"))
     return rows
+
+
+def _first_round(recipe: Recipe, environment: Any) -> tuple[int, str]:
+    """How many attempts the first round has, and where from, in words. Raises RecipeError."""
+    from rft.collect import draw_tasks
+
+    if recipe.collect.imports is not None:
+        from rft.collect.imports import open_attempts
+        from rft.formats import strictly
+
+        found = open_attempts(recipe.collect.imports)
+        count = sum(1 for _ in strictly(found))
+        return count, f"{count} imported from {len(found.files)} files"
+    tasks = len(draw_tasks(environment, recipe.collect.split, recipe.collect.tasks, seed=recipe.seed + 1))
+    samples = recipe.collect.samples
+    return tasks * samples, f"{tasks} tasks x {samples} samples = {tasks * samples}"
 
 
 def _collected(recipe: Recipe) -> Path:

@@ -61,8 +61,24 @@ class Policy:
 
 
 @dataclass(kw_only=True)
+class Imports:
+    """Attempts that were made elsewhere."""
+
+    files: list[str] = field(default_factory=list)
+    """Files of trajectories in any format that rft reads, or folders of them; or the name of one that ships."""
+    format: str = ""
+    """Their format; found in each file's content when left out."""
+    outcomes: list[str] = field(default_factory=list)
+    """What a grader said of them: SWE-bench's or SWE-smith's reports, folders of these, or JSON lines with
+    `instance_id` and `resolved`."""
+
+
+@dataclass(kw_only=True)
 class Collect:
     """Attempts at tasks."""
+
+    imports: Imports | None = None
+    """The first round's attempts are read from files, and none is made; `rft import` fills it in."""
 
     split: str = "train"
     tasks: int | None = None
@@ -199,8 +215,8 @@ class Recipe:
     seed: int = 0
     rounds: int = 1
     policy: Policy = field(default_factory=Policy)
-    environment: Section = MISSING
-    """Where tasks come from and what success means."""
+    environment: Section = field(default_factory=dict)
+    """Where tasks come from and what success means. A recipe that only imports does without."""
     sandbox: Section = field(default_factory=lambda: {"use": "bubblewrap"})
     """Where commands run."""
     agent: Section = field(default_factory=lambda: {"use": "bash"})
@@ -227,9 +243,10 @@ def load(name: str, overrides: list[str] | None = None) -> Recipe:
 
 
 def locate(name: str) -> Path:
-    """The file of a recipe: a path, or the name of a shipped one. Raises RecipeError."""
-    if Path(name).is_file():
-        return Path(name)
+    """The file of a recipe: a path, a run's folder, or the name of a shipped one. Raises RecipeError."""
+    for path in (Path(name), Path(name) / "recipe.yaml"):
+        if path.is_file():
+            return path
     shipped = shipped_content("recipes")
     bare = name.removeprefix("recipes/").removesuffix(".yaml")
     if shipped.is_dir() and (shipped / f"{bare}.yaml").is_file():
@@ -299,6 +316,7 @@ def to_recipe(config: DictConfig, where: str) -> Recipe:
     assert isinstance(recipe, Recipe)
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", recipe.name):
         raise RecipeError(f"{where}: name is '{recipe.name}'; expected letters, digits, '.', '_' and '-'. Rename it.")
+    _check_environment(recipe, where)
     for key, value, least in [
         ("rounds", recipe.rounds, 0),
         ("collect.samples", recipe.collect.samples, 1),
@@ -313,6 +331,20 @@ def to_recipe(config: DictConfig, where: str) -> Recipe:
         if value < least:
             raise RecipeError(f"{where}: {key} is {value}; expected at least {least}.")
     return recipe
+
+
+def _check_environment(recipe: Recipe, where: str) -> None:
+    """Whatever makes attempts needs an environment."""
+    if recipe.environment:
+        return
+    if recipe.collect.imports is None:
+        raise RecipeError(f"{where}: 'environment' is missing; a recipe needs it. Add it, or pass environment.use=….")
+    for key, asks in (("rounds", recipe.rounds > 1), ("evaluate.splits", bool(recipe.evaluate.splits))):
+        if asks:
+            raise RecipeError(
+                f"{where}: {key} asks for attempts, and there is no environment; expected rounds: 1 and "
+                "evaluate: {splits: []}. Add an environment, or set them."
+            )
 
 
 def to_config(recipe: Recipe) -> DictConfig:
@@ -392,6 +424,7 @@ _SECTIONS: dict[str, Any] = {
     "judging": Judging,
     "sampling": Sampling,
     "collect": Collect,
+    "imports": Imports,
     "score": Score,
     "budget": Budget,
     "audit": Audit,

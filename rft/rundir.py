@@ -25,6 +25,7 @@ STAGES = ("collect", "score", "select", "train", "evaluate")
 
 _SCORING = tuple(f"score.{key}" for key in ("rubric", "judge", "votes", "unknown", "ask_again", "outage"))
 READS: dict[str, tuple[str, ...]] = {
+    "import": ("collect.imports",),
     "collect": (
         *("seed", "policy.model", "policy.create", "policy.sampling", "environment", "sandbox", "agent"),
         *("collect.split", "collect.tasks", "collect.samples", "collect.inference"),
@@ -90,7 +91,7 @@ class Stage:
         now = Manifest(
             stage=self.name,
             round=self.round,
-            reads=self.run.reads(self.name),
+            reads=self.run.reads(self.name, self.round),
             inputs={self._relative(path): store.digest_path(path) for path in inputs},
         )
         if redo and self.path.exists():
@@ -184,11 +185,15 @@ class Run:
         """The rounds that have a folder."""
         return sorted(int(path.name[6:]) for path in self.path.glob("round_[0-9][0-9]*") if path.is_dir())
 
-    def reads(self, stage: str) -> dict[str, Any]:
+    def is_imported(self, round: int) -> bool:
+        """Whether a round's attempts are read from files."""
+        return round == 1 and self.recipe.collect.imports is not None
+
+    def reads(self, stage: str, round: int) -> dict[str, Any]:
         """Dotted key to value of the recipe keys that decide what a stage makes."""
         plain = OmegaConf.to_container(self._config, resolve=True)
         flat: dict[str, Any] = {}
-        for key in READS[stage]:
+        for key in READS["import" if stage == "collect" and self.is_imported(round) else stage]:
             value: Any = plain
             for part in key.split("."):
                 value = value[part]

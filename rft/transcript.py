@@ -1,13 +1,15 @@
 """A trajectory as judges and rules see it, and as the conversation that a model reads."""
 
+import json
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
 from reward_models.messages import call_as_text
 from reward_models.types import Transcript, TranscriptStep
-from rft.types import Message, Step, StopReason, ToolCall, Trajectory
+from rft.types import Message, Step, StopReason, TokenRow, ToolCall, Trajectory
 
 
 def to_transcript(trajectory: Trajectory) -> Transcript:
@@ -95,7 +97,8 @@ def _without_result(call: ToolCall) -> ToolCall:
 def plain(message: Message) -> Message:
     """A message as a chat template without tools takes it: thoughts and calls written out, results from the user.
 
-    A call is written `<function=name>`, a `<parameter=…>` for each argument, `</function>`.
+    A call is written `<function=name>`, a `<parameter=…>` for each argument, `</function>`, as OpenHands and SWE-smith
+    write it.
     """
     if message.role in ("tool", "function"):
         return Message(role="user", content=message.content)
@@ -114,4 +117,42 @@ def _call_written_out(call: ToolCall) -> str:
 
 
 def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    """A text as it is, on lines of its own where it has several; anything else as JSON."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"\n{text}\n" if "\n" in text else text
+
+
+def extend_rows(
+    rows: list[TokenRow], prompt: list[int], ids: list[int], logprobs: list[float] | None, step: int
+) -> bool:
+    """Add a turn's exact tokens to the longest row that its prompt goes on from, or as a new row where it breaks.
+
+
+    Returns whether it broke with what came before.
+    """
+    number = _row_before(rows, prompt)
+    before = TokenRow(ids=[], spans=[], logprobs=[]) if number is None else rows[number]
+    row = TokenRow(
+        ids=[*prompt, *ids],
+        spans=[*before.spans, (len(prompt), len(prompt) + len(ids), step)],
+        logprobs=None if before.logprobs is None or logprobs is None else [*before.logprobs, *logprobs],
+        repeated=before.repeated,
+    )
+    if number is not None:
+        rows[number] = row
+        return False
+    breaks = bool(rows)
+    if breaks:
+        row = replace(row, repeated=max(shared(other.ids, prompt) for other in rows))
+    rows.append(row)
+    return breaks
+
+
+def _row_before(rows: Sequence[TokenRow], prompt: Sequence[int]) -> int | None:
+    lengths = {number: len(row.ids) for number, row in enumerate(rows) if list(prompt[: len(row.ids)]) == row.ids}
+    return max(lengths, key=lambda number: lengths[number], default=None)
+
+
+def shared(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two sequences begin with alike."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

@@ -178,7 +178,7 @@ class Failure(Record, frozen=True, kw_only=True):
     """A breakdown that is no fault of the agent. It is data: recorded, redone on resume, never a score."""
 
     where: str
-    """`sandbox`, `inference`, `environment`, `grading`, `agent` or `worker`."""
+    """`sandbox`, `inference`, `environment`, `grading`, `agent`, `worker` or `import`."""
     message: str
 
 

@@ -17,6 +17,7 @@ COMMANDS = [
     "select",
     "train",
     "evaluate",
+    "import",
     "show",
     "rubric",
     "rubric check",

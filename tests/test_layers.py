@@ -10,10 +10,10 @@ ROWS = [
     {"reward_models"},
     {"rft.types", "rft.errors", "rft.store"},
     {"rft.recipe", "rft.plugins", "rft.rundir", "rft.tracking", "rft.interfaces", "rft.progress", "rft.transcript"},
-    {"rft.environments", "rft.sandboxes", "rft.agents", "rft.inference", "rft.pools"},
+    {"rft.environments", "rft.sandboxes", "rft.agents", "rft.inference", "rft.pools", "rft.formats"},
     {"rft.collect", "rft.score", "rft.select", "rft.train"},
     {"rft.evaluate"},
-    {"rft.loop", "rft.view", "rft.compare", "rft.workbench"},
+    {"rft.loop", "rft.view", "rft.compare", "rft.workbench", "rft.transfer"},
     {"rft.cli"},
 ]
 FRIENDS = {
@@ -21,6 +21,7 @@ FRIENDS = {
     frozenset({"rft.compare", "rft.view"}),
     frozenset({"rft.compare", "rft.loop"}),
     frozenset({"rft.workbench", "rft.view"}),
+    frozenset({"rft.transfer", "rft.loop"}),
 }
 """Rooms of one row that may import each other: what drives rounds and what shows them, or what came of them."""
 FREE_ROWS = (1, 2)

@@ -160,11 +160,16 @@ class Funnel:
 
 
 def _broke_down(group: list[Candidate]) -> dict[str, str]:
-    return {
-        c.id: f"{c.trajectory.failure.where}: {c.trajectory.failure.message[:160]}"
-        for c in group
-        if c.trajectory.failure
-    }
+    why = {c.id: _breakdown(c.trajectory) for c in group}
+    return {identity: reason for identity, reason in why.items() if reason}
+
+
+def _breakdown(trajectory: Trajectory) -> str:
+    """Why an attempt is no lesson whatever it is worth; empty when it may be one."""
+    if trajectory.failure is not None:
+        return f"{trajectory.failure.where}: {trajectory.failure.message[:160]}"
+    known = trajectory.prompt or trajectory.tokens
+    return "" if known else "import: what the model read before its first turn is not known"
 
 
 def _names(rules: list[dict[str, Any]]) -> list[str]:
@@ -198,7 +203,7 @@ class Groups:
 
     def _candidate(self, trajectory: Trajectory) -> Candidate:
         offset = self._report_at.get(trajectory.id)
-        learnable = trajectory.failure is None and any(step.reply for step in trajectory.steps)
+        learnable = not _breakdown(trajectory) and any(step.reply or step.tool_calls for step in trajectory.steps)
         report = self._reports.at(offset) if offset is not None else None
         return Candidate(
             trajectory=trajectory,

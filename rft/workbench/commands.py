@@ -28,7 +28,10 @@ def add_arguments(group: argparse.ArgumentParser, add: Add) -> None:
     _json_argument(test)
 
     score = add(commands, "score", "a report on every attempt in a file, as JSON lines", _score)
-    score.add_argument("trajectories", metavar="TRAJECTORIES", help="a run's trajectories.jsonl, or a JSON line a chat")
+    score.add_argument(
+        "trajectories", metavar="TRAJECTORIES", help="a file or folder of any format that `rft import` reads"
+    )
+    score.add_argument("--format", metavar="NAME", default="", help="its format (default: found in its content)")
     score.add_argument("--rubric", metavar="FILE", required=True, help="a path, or the name of a shipped one")
     score.add_argument("--judge", metavar="key=value", nargs="+", default=[], help="such as use=endpoint model=… url=…")
     score.add_argument("--votes", metavar="N", type=int, default=1, help="how often each question is asked (default 1)")
@@ -75,7 +78,8 @@ def _json_argument(command: argparse.ArgumentParser) -> None:
 def _score(options: argparse.Namespace) -> None:
     from rft.workbench.score import score
 
-    score(options.trajectories, options.rubric, judge=options.judge, votes=options.votes, out=options.out)
+    given = {key: getattr(options, key) for key in ("judge", "votes", "out", "format")}
+    score(options.trajectories, options.rubric, **given)
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -4,37 +4,39 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from reward_models.errors import TranscriptError
-from reward_models.messages import FACTS, transcript_of
 from reward_models.rubric import digest
-from reward_models.types import Report, Transcript
+from reward_models.types import Report
 from rft.errors import RecipeError, StageError
+from rft.formats import strictly
+from rft.formats.attempts import Attempts
 from rft.plugins import first_line
 from rft.progress import progress, say
 from rft.recipe import Recipe, Score, Section
 from rft.score import load_rubric, reports
 from rft.score.stage import Attempt, Scorer, Tally, concurrently
-from rft.store import Records, decode_line
-from rft.types import Trajectory
+from rft.store import decode_line
 
 
-def score(path: str, rubric: str, *, judge: Sequence[str] = (), votes: int = 1, out: str | None = None) -> None:
+def score(
+    path: str, rubric: str, *, judge: Sequence[str] = (), votes: int = 1, out: str | None = None, format: str = ""
+) -> None:
     """Write a report for each attempt in `path` to `out`, which may hold some already, or as JSON lines to stdout.
 
-    `judge` are `key=value` pairs of a judge's section. Memory does not grow with the file. Raises RecipeError for what
-    is wrong with the arguments or a row, StageError when the judge could be asked about no attempt.
+    `path` is a file or folder in any format that rft reads. `judge` are `key=value` pairs of a judge's section.
+    Memory does not grow with the file. Raises RecipeError for what is wrong with the arguments or a row, StageError
+    when the judge could be asked about no attempt.
     """
     if votes < 1:
         raise RecipeError(f"--votes {votes}: expected at least 1.")
     recipe = Recipe(name="score", score=Score(rubric=rubric, judge=section_of(judge), votes=votes))
-    attempts = read(Path(path))
+    attempts = Given(Path(path), format)
     try:
         with closing(Scorer(recipe)) as scorer:
             tally = _print(scorer, attempts) if out is None else None
@@ -49,56 +51,14 @@ def score(path: str, rubric: str, *, judge: Sequence[str] = (), votes: int = 1, 
     say(f"{tally.reports} attempts, {tally.scored} scored, {tally.failed} not judged; {tally.note()}")
 
 
-def read(path: Path) -> Iterable[Attempt]:
-    """The attempts of a file, as often as they are gone through: a run's trajectories, or chats. Raises RecipeError."""
-    try:
-        with path.open("rb") as file:
-            first = file.readline()
-    except OSError as error:
-        raise RecipeError(
-            f"{path}: cannot be read ({error.strerror}); expected a run's trajectories.jsonl, or a JSON line a chat."
-        ) from None
-    return Records(path, Trajectory) if b',"crc":"' in first[-24:] else Chats(path)
+class Given:
+    """The attempts of a file or folder, as often as they are gone through. Raises RecipeError for the first bad one."""
 
+    def __init__(self, path: Path, format: str) -> None:
+        self._attempts = Attempts([path], format)
 
-class Chats:
-    """A file of chats: `{"messages": […]}` a line, with an `id` (or the line's number) and other facts if it likes."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __iter__(self) -> Iterator[Transcript]:
-        """The transcripts. Raises RecipeError that names the line."""
-        seen: dict[str, int] = {}
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                transcript = self._transcript(number, line)
-                if transcript.id in seen:
-                    first = seen[transcript.id]
-                    raise RecipeError(
-                        f"{self.path}, line {number}: id '{transcript.id}' stands in line {first} as well; expected "
-                        "ids that differ. Rename one."
-                    )
-                seen[transcript.id] = number
-                yield transcript
-
-    def _transcript(self, number: int, line: bytes) -> Transcript:
-        where = f"{self.path}, line {number}"
-        try:
-            row = msgspec.json.decode(line, type=dict[str, Any])
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            raise RecipeError(f"{where}: not a JSON object ({first_line(error)}). Mend it.") from None
-        if "messages" not in row:
-            raise RecipeError(f'{where}: no \'messages\'; expected {{"messages": [{{"role": …, "content": …}}]}}.')
-        facts = {name: row[name] for name in FACTS if row.get(name) is not None}
-        identity = facts.get("id", number)
-        facts["id"] = str(identity) if isinstance(identity, int) else identity
-        try:
-            return transcript_of(row["messages"], prompt=row.get("prompt"), **facts)
-        except TranscriptError as error:
-            raise RecipeError(f"{where}: {error}") from None
+    def __iter__(self) -> Iterator[Attempt]:
+        return strictly(self._attempts)
 
 
 def _print(scorer: Scorer, attempts: Iterable[Attempt]) -> Tally:

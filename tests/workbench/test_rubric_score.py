@@ -52,7 +52,7 @@ def test_chats_are_scored_to_stdout(here: Path, capsys: pytest.CaptureFixture[st
     rows = [chat("a", id="first", resolved=True, source="kept out"), chat("b", resolved=False), chat("c"), ""]
     code, found, log = run(capsys, chats(rows), "--rubric", "rules.yaml")
     assert code == 0 and "3 attempts, 3 scored" in log
-    assert [(row["id"], row["score"]) for row in found] == [("first", 1.0), ("2", 0.5), ("3", 1.0)]
+    assert [(row["id"], row["score"]) for row in found] == [("first", 1.0), ("chats/2", 0.5), ("chats/3", 1.0)]
     assert found[2]["verdicts"][0]["value"] is None and found[2]["verdicts"][0]["cause"] == "rule"
     assert not Path("runs").exists(), "rules leave no file of verdicts"
 
@@ -98,15 +98,15 @@ def test_a_judge_that_is_down_is_no_score_and_made_up_for(here: Path, capsys: py
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ("hm", "chats.jsonl, line 2: not a JSON object"),
-        ("[1]", "chats.jsonl, line 2: not a JSON object"),
+        ("hm", "chats.jsonl, line 2: not JSON"),
+        ("[1]", "chats.jsonl, line 2: messages[0]: Expected object, got int"),
         ({"prompt": "x"}, "chats.jsonl, line 2: no 'messages'"),
         ({"messages": []}, "chats.jsonl, line 2: messages: no message of the role 'assistant'"),
         ({"messages": [{"role": "bot"}]}, "chats.jsonl, line 2: messages[0].role: Invalid enum value 'bot'"),
-        (chat("a", id="same"), "chats.jsonl, line 2: id 'same' stands in line 1 as well"),
+        (chat("a", id="same"), "chats.jsonl, line 2: id 'same' stands in chats.jsonl, line 1 as well"),
         (chat("a", id=["x"]), "chats.jsonl, line 2: id: Expected str"),
         (chat("a", resolved="yes"), "chats.jsonl, line 2: resolved: Expected bool"),
-        ('{"messages": "\udcff"}', "chats.jsonl, line 2: not a JSON object"),
+        ('{"messages": "\udcff"}', "chats.jsonl, line 2: not JSON"),
     ],
 )
 def test_a_wrong_row_is_one_line_before_anything_is_judged(
@@ -124,7 +124,8 @@ def test_a_wrong_row_is_one_line_before_anything_is_judged(
     ("arguments", "says"),
     [
         (["nowhere.jsonl", "--rubric", "rules.yaml"], "nowhere.jsonl: cannot be read (No such file"),
-        ([".", "--rubric", "rules.yaml"], ".: cannot be read (Is a directory"),
+        (["empty", "--rubric", "rules.yaml"], "empty: none of its 0 files holds a trajectory"),
+        (["rules.yaml", "--rubric", "rules.yaml"], "rules.yaml: not JSON"),
         (["chats.jsonl", "--rubric", "coding_agnet"], "--rubric: coding_agnet: no such rubric"),
         (["chats.jsonl", "--rubric", "asks.yaml"], "--judge: missing; criterion 'kind'"),
         (["chats.jsonl", "--rubric", "asks.yaml", "--judge", "endpoint"], "--judge endpoint: expected key=value"),
@@ -136,6 +137,7 @@ def test_a_wrong_row_is_one_line_before_anything_is_judged(
 def test_wrong_arguments_are_one_line(
     here: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
 ) -> None:
+    Path("empty").mkdir()
     before = Path(chats([chat("a")])).read_bytes()
     code, found, log = run(capsys, *arguments)
     assert code == 2 and found == [] and log.startswith(f"rft: {says}") and log.count("\n") == 1
