@@ -127,7 +127,6 @@ def extend_rows(
 ) -> bool:
     """Add a turn's exact tokens to the longest row that its prompt goes on from, or as a new row where it breaks.
 
-
     Returns whether it broke with what came before.
     """
     number = _row_before(rows, prompt)
