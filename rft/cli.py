@@ -14,7 +14,7 @@ from rft.errors import RecipeError, RftError, did_you_mean
 from rft.workbench import commands as workbench
 
 STAGES = ("collect", "score", "select", "train", "evaluate")
-COMMANDS = ("ls", "cp", "check", "run", *STAGES, "import", "show", "rubric")
+COMMANDS = ("ls", "cp", "check", "run", *STAGES, "import", "show", "rubric", "launch")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,6 +92,13 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("run", metavar="RUN", help="a run's folder, or its name under runs/")
     show.add_argument("trajectory", metavar="TRAJECTORY", nargs="?", help="an attempt's id, or the start of one")
     show.add_argument("--json", action="store_true", help="for machines")
+
+    launch = _add(commands, "launch", "print what runs a recipe on this machine, on a cluster, in a container", _launch)
+    launch.add_argument("target", metavar="TARGET", help="local, ray, slurm, kuberay, docker, or a template's path")
+    launch.add_argument("recipe", metavar="RECIPE", help="a recipe's path, or the name of a shipped one")
+    launch.add_argument(
+        "given", metavar="key=value", nargs="*", help="the target's variables, and changes to the recipe"
+    )
 
     text = "check, test and label a rubric, and hold its judge against people"
     workbench.add_arguments(
@@ -205,6 +212,12 @@ def _show(options: argparse.Namespace) -> None:
         print_trajectory(run, options.trajectory, as_json=options.json)
     else:
         print_run(run, as_json=options.json)
+
+
+def _launch(options: argparse.Namespace) -> None:
+    from rft.launch import launch
+
+    print(launch(options.target, options.recipe, options.given), end="")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ COMMANDS = [
     "evaluate",
     "import",
     "show",
+    "launch",
     "rubric",
     "rubric check",
     "rubric score",

@@ -22,9 +22,13 @@ def content() -> dict[str, dict[str, Path]]:
         "rubric": (Path(reward_models.__path__[0]) / "rubrics", "*.yaml"),
         "prompt": (Path(rft.__path__[0]) / "agents" / "prompts", "*.jinja"),
         "program": (Path(rft.__path__[0]) / "agents" / "programs", "*.[mp]*"),
+        "target": (shipped_content("launch"), "*.jinja"),
         "deepspeed": (shipped_content("launch") / "deepspeed", "*.json"),
     }
-    return {kind: {path.stem: path for path in sorted(folder.glob(what))} for kind, (folder, what) in folders.items()}
+    return {
+        kind: {path.name.partition(".")[0]: path for path in sorted(folder.glob(what))}
+        for kind, (folder, what) in folders.items()
+    }
 
 
 def print_catalogue() -> None:
