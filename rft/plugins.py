@@ -25,7 +25,9 @@ NAMES: dict[str, dict[str, str]] = {
     },
     "sandbox": {
         "bubblewrap": "rft.sandboxes.bubblewrap:Bubblewrap",
+        "docker": "rft.sandboxes.container:Docker",
         "local": "rft.sandboxes.local:Local",
+        "podman": "rft.sandboxes.container:Podman",
     },
     "agent": {
         "bash": "rft.agents.bash:Bash",
