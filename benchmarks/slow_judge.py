@@ -22,7 +22,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, late
         lines = [{"id": name, "reason": "it did", "steps": [1], "quote": "", "answer": "yes"} for name in ids]
         usage = {"prompt_tokens": len(body) // 4, "completion_tokens": 40 * len(ids)}
         message = {"content": json.dumps({"verdicts": lines})}
-        answer = json.dumps({"choices": [{"message": message}], "usage": usage}).encode()
+        answer = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}).encode()
         await asyncio.sleep(latency - (loop.time() - arrived))
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(answer))
         writer.write(answer)

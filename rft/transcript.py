@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from reward_models.messages import call_as_text
 from reward_models.types import Transcript, TranscriptStep
-from rft.types import Message, Step, StopReason, TokenRow, ToolCall, Trajectory
+from rft.types import Message, Step, StopReason, TokenRow, Tool, ToolCall, Trajectory
+
+TOOLS = "Tools, called by <function=name>, a <parameter=name>value</parameter> for each argument, and </function>:"
 
 
 def to_transcript(trajectory: Trajectory) -> Transcript:
@@ -106,6 +109,45 @@ def plain(message: Message) -> Message:
     opening = [f"<think>\n{thought}\n</think>"] if thought and thought not in message.content else []
     parts = [*opening, message.content, *map(_call_written_out, message.tool_calls)]
     return Message(role=message.role, content="\n\n".join(part for part in parts if part))
+
+
+def written_out(messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[Message]:
+    """A conversation as a chat template without tools takes it, each message `plain`.
+
+    What came back to one turn is one message; the tools are described at the end of the system's message.
+    """
+    merged: list[Message] = []
+    for message in map(plain, messages):
+        if merged and merged[-1].role == message.role == "user" and any(m.role == "assistant" for m in merged):
+            merged[-1] = Message(role="user", content=f"{merged[-1].content}\n\n{message.content}")
+        else:
+            merged.append(message)
+    if not tools:
+        return merged
+    opening = merged.pop(0).content + "\n\n" if merged and merged[0].role == "system" else ""
+    return [Message(role="system", content=opening + _described(tools)), *merged]
+
+
+def _described(tools: Sequence[Tool]) -> str:
+    lines = [
+        msgspec.json.encode({"name": t.name, "description": t.description, "parameters": t.parameters}).decode()
+        for t in tools
+    ]
+    return "\n".join([TOOLS, *lines])
+
+
+def arguments_of(text: str) -> dict[str, Any] | str:
+    """A call's arguments as an object, or as the text that they are when it is none."""
+    try:
+        found = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return text
+    return found if isinstance(found, dict) else text
+
+
+def text_of(arguments: dict[str, Any] | str) -> str:
+    """A call's arguments as the text that OpenAI's dialect wants."""
+    return arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
 
 
 def _call_written_out(call: ToolCall) -> str:

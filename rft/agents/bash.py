@@ -15,16 +15,27 @@ from msgspec.structs import replace
 from rft.agents.attempt import Attempt
 from rft.errors import ContextFull, InferenceError, RecipeError, SandboxError, did_you_mean
 from rft.interfaces import Conversation, Sandbox
-from rft.types import Completion, Execution, Failure, Message, Step, StopReason, Task
+from rft.types import Completion, Execution, Failure, Message, Step, StopReason, Task, Tool
 
 SUBMIT = "submit"
+TOOLS = (
+    Tool(
+        name="bash",
+        description="Run a command in a fresh bash in the repository; you are shown its exit code and its output.",
+        parameters={"type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]},
+    ),
+    Tool(name=SUBMIT, description="End your work.", parameters={"type": "object", "properties": {}}),
+)
 PROMPTS = Path(__file__).parent / "prompts"
 _BLOCK = re.compile(r"```(?:bash|sh)[ \t]*\n(.*?)\n?```", re.DOTALL)
 
 
 @dataclass(kw_only=True)
 class Bash:
-    """One shell tool. A reply holds exactly one ```bash block; the command `submit` alone ends the attempt."""
+    """One shell tool. A reply holds exactly one ```bash block; the command `submit` alone ends the attempt.
+
+    With `tools` a reply holds one call of `bash` or of `submit`.
+    """
 
     max_steps: int = 30
     """The most turns."""
@@ -40,6 +51,8 @@ class Bash:
     """Stop after so many replies in a row that hold no command that can be run."""
     prompt: str = "bash"
     """A shipped prompt's name (bash, terse), or a path to a template with the blocks `system` and `task`."""
+    tools: bool = False
+    """Commands come as calls of a tool, not as blocks of text; the prompt bash_tools tells so."""
     _template: jinja2.Template = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -47,7 +60,7 @@ class Bash:
 
     def attempt(self, task: Task, sandbox: Sandbox, conversation: Conversation) -> Attempt:
         """Work on the task until a stop reason is met; failures of model and sandbox are recorded, not raised."""
-        attempt = Attempt(prompt=self.first_messages(task))
+        attempt = Attempt(prompt=self.first_messages(task), tools=list(TOOLS) if self.tools else [])
         deadline = time.monotonic() + self.time_limit
         try:
             stop = None
@@ -78,17 +91,18 @@ class Bash:
         self, attempt: Attempt, sandbox: Sandbox, conversation: Conversation, deadline: float
     ) -> StopReason | None:
         began = time.monotonic()
-        completion = conversation.reply(attempt.messages(), deadline=deadline)
+        completion = conversation.reply(attempt.messages(), deadline=deadline, tools=attempt.tools)
         attempt.model_seconds += time.monotonic() - began
         index = len(attempt.steps) + 1
         attempt.add_tokens(completion, index)
-        command, problem = read_command(completion)
+        command, problem = read_call(completion) if self.tools else read_command(completion)
         step = Step(
             index=index,
             reply=completion.text,
             command=command,
             observation="",
             problem=problem,
+            tool_calls=completion.tool_calls,
             prompt_tokens=completion.prompt_tokens,
             completion_tokens=completion.completion_tokens,
         )
@@ -101,12 +115,11 @@ class Bash:
 
     def _run(self, step: Step, sandbox: Sandbox, deadline: float) -> Step:
         if step.command is None:
-            return replace(step, observation=f"[no command was run: {step.problem}]")
+            return shown(step, f"[no command was run: {step.problem}]")
         left = max(0.1, deadline - time.monotonic())
         execution = sandbox.run(step.command, timeout=min(self.command_timeout, left))
         return replace(
-            step,
-            observation=self._observation(execution),
+            shown(step, self._observation(execution)),
             exit_code=execution.exit_code,
             timed_out=execution.timed_out,
             truncated_bytes=execution.truncated_bytes,
@@ -151,6 +164,28 @@ def read_command(completion: Completion) -> tuple[str | None, str]:
     return None, "the ```bash block is empty" if len(
         blocks
     ) == 1 else f"expected one ```bash block, found {len(blocks)}"
+
+
+def read_call(completion: Completion) -> tuple[str | None, str]:
+    """The command of a reply's one call, or None and what is wrong with the reply."""
+    calls = completion.tool_calls
+    if len(calls) != 1:
+        if not calls and completion.finish_reason == "length":
+            return None, f"the reply was cut at {completion.completion_tokens} tokens"
+        return None, f"expected one call of a tool, found {len(calls) or 'none'}"
+    if calls[0].name == SUBMIT:
+        return SUBMIT, ""
+    given = calls[0].arguments
+    command = given.get("command") if isinstance(given, dict) else None
+    if calls[0].name != "bash" or not isinstance(command, str) or not command.strip():
+        return None, f"expected a call of bash with a command, or of {SUBMIT}"
+    return command.strip(), ""
+
+
+def shown(step: Step, text: str) -> Step:
+    """The step with what the model is told, as the result of each of its calls where it made some."""
+    calls = [replace(call, result=(0, len(text))) for call in step.tool_calls]
+    return replace(step, observation=text, tool_calls=calls)
 
 
 def cut_in_the_middle(text: str, limit: int, lost_bytes: int = 0) -> str:

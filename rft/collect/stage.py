@@ -118,7 +118,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.attempts = self.failed = self.resolved = self.submitted = 0
-        self.steps = self.tokens = self.prefix_breaks = 0
+        self.steps = self.tokens = self.prefix_breaks = self.repeated = 0
         self.causes: dict[str, int] = {}
 
     def add(self, record: Trajectory) -> None:
@@ -135,6 +135,7 @@ class Tally:
         self.steps += len(record.steps)
         self.tokens += sum(step.completion_tokens for step in record.steps)
         self.prefix_breaks += record.prefix_breaks
+        self.repeated += sum(row.repeated for row in record.tokens)
 
     def note(self) -> str:
         """A few words for the progress line."""
@@ -149,6 +150,7 @@ class Tally:
             "resolved": self.resolved,
             "submitted": self.submitted,
             "prefix_breaks": self.prefix_breaks,
+            "repeated_tokens": self.repeated,
         }
 
     def metrics(self) -> dict[str, float]:

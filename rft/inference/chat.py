@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rft.errors import InferenceError, RecipeError
+from rft.inference.tool_calls import chat_tool
 from rft.plugins import first_line
-from rft.types import Message
+from rft.types import Message, Tool
 
 MARK = "\ufdd0"
 """Breaks a control token's text inside content while a template is rendered; Unicode keeps it for such internal use."""
@@ -43,16 +44,20 @@ class Chat:
         self.control = {t.content: i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
         """Text of each control token to its id."""
         longest_first = sorted(self.control, key=len, reverse=True)
+        self.takes_tools = "tools" in str(tokenizer.chat_template)
+        """Its template shows tools, calls and results in a way of its own; elsewhere they are written out before."""
         self._any_control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self._control_start = re.compile(rf"(?=(?:{self._any_control.pattern}))(.)", re.DOTALL)
 
-    def prompt(self, messages: Sequence[Message], last: Turn | None) -> tuple[str, list[int]]:
-        """The text and the ids to read for an answer.
+    def prompt(
+        self, messages: Sequence[Message], last: Turn | None, tools: Sequence[Tool] = ()
+    ) -> tuple[str, list[int]]:
+        """The text and the ids to read for an answer, with `tools` where the template `takes_tools`.
 
         The ids extend those of the `last` turn when the template renders the new conversation as a continuation of it;
         else everything is tokenised anew. Raises InferenceError when the template refuses the conversation.
         """
-        rendered = self.render(messages)
+        rendered = self.render(messages, tools)
         tail = None if last is None else self._continuation(rendered, messages, last)
         if last is None or tail is None:
             return rendered, self.encode(rendered)
@@ -73,17 +78,28 @@ class Chat:
         shown = last.rendered + self.mark(last.text)
         return rendered[len(shown) :] if rendered.startswith(shown) else None
 
-    def render(self, messages: Sequence[Message]) -> str:
+    def render(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
         """The template's text for the whole conversation and the opening of an answer, MARKed."""
-        marked = [{"role": m.role, "content": self.mark(m.content)} for m in messages]
+        marked = [self._marked(_template_message(message)) for message in messages]
+        offered = [self._marked(chat_tool(tool)) for tool in tools] or None
         try:
-            return str(self.tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=True))
+            return str(
+                self.tokenizer.apply_chat_template(marked, tools=offered, tokenize=False, add_generation_prompt=True)
+            )
         except Exception as error:  # templates raise what they like
             raise InferenceError(f"chat template: refused the conversation ({first_line(error)}).") from None
 
     def mark(self, content: str) -> str:
         """`content` with every control token's text broken; `unmark` restores it."""
         return self._control_start.sub(rf"\1{MARK}", content.replace(MARK, MARK * 2))
+
+    def _marked(self, value: Any) -> Any:
+        """`value` with every text in it MARKed."""
+        if isinstance(value, str):
+            return self.mark(value)
+        if isinstance(value, dict):
+            return {self.mark(str(key)): self._marked(inner) for key, inner in value.items()}
+        return [self._marked(inner) for inner in value] if isinstance(value, list) else value
 
     def encode(self, rendered: str) -> list[int]:
         """Token ids of MARKed text: what the template wrote as a control token is one, what content spelt is not."""
@@ -104,6 +120,19 @@ class Chat:
     def decode(self, ids: Sequence[int]) -> str:
         """The text of tokens, control tokens included; bytes that are no UTF-8 become U+FFFD."""
         return str(self.backend.decode(list(ids), skip_special_tokens=False))
+
+
+def _template_message(message: Message) -> dict[str, Any]:
+    """A message as templates take it: arguments of calls are objects."""
+    given: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        given["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id:
+        given["tool_call_id"] = message.tool_call_id
+    return given
 
 
 def unmark(text: str) -> str:

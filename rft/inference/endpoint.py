@@ -12,7 +12,9 @@ import msgspec
 from reward_models.chat import Transport, chat_url
 from reward_models.errors import NoAnswer, Refused
 from rft.errors import ContextFull, InferenceError
-from rft.types import Completion, Message, Task
+from rft.inference.tool_calls import chat_message, chat_tool
+from rft.transcript import arguments_of
+from rft.types import Completion, Message, Task, Tool, ToolCall
 
 log = logging.getLogger(__name__)
 
@@ -96,13 +98,13 @@ class EndpointConversation:
         self.seed = seed
         self.turn = 0
 
-    def reply(self, messages: Sequence[Message], *, deadline: float) -> Completion:
+    def reply(self, messages: Sequence[Message], *, deadline: float, tools: Sequence[Tool] = ()) -> Completion:
         """The server's answer. Raises ContextFull, and InferenceError when there is none before the deadline."""
         transport = self.endpoint.transport
         if transport is None:
             raise InferenceError(f"{self.endpoint.url}: the endpoint was closed.")
         try:
-            answer = transport.post(self._body(messages), _Answer, deadline)
+            answer = transport.post(self._body(messages, tools), _Answer, deadline)
         except NoAnswer as error:
             refused = isinstance(error, Refused) and error.status in (400, 413, 422)
             if refused and any(word in str(error).lower() for word in CONTEXT_WORDS):
@@ -116,16 +118,18 @@ class EndpointConversation:
     def close(self) -> None:
         """Nothing is held."""
 
-    def _body(self, messages: Sequence[Message]) -> dict[str, Any]:
+    def _body(self, messages: Sequence[Message], tools: Sequence[Tool]) -> dict[str, Any]:
         endpoint = self.endpoint
         body: dict[str, Any] = {
             "model": endpoint.model,
-            "messages": [{"role": m.role, "content": m.content} for m in messages],
+            "messages": [chat_message(message) for message in messages],
             "temperature": endpoint.sampling.temperature,
             "top_p": endpoint.sampling.top_p,
             "max_tokens": endpoint.sampling.max_tokens,
             "seed": (self.seed * 1009 + self.turn) % 2**31,
         }
+        if tools:
+            body["tools"] = [chat_tool(tool) for tool in tools]
         if endpoint.logprobs:
             body["logprobs"] = True
         if endpoint.token_ids:
@@ -149,6 +153,11 @@ class EndpointConversation:
         usage = answer.usage or _Usage()
         return Completion(
             text=choice.message.content or "",
+            tool_calls=[
+                ToolCall(id=call.id or f"call_{self.turn}_{number}", name=call.function.name, arguments=arguments)
+                for number, call in enumerate(choice.message.tool_calls or [])
+                for arguments in [arguments_of(call.function.arguments)]
+            ],
             finish_reason="length" if choice.finish_reason == "length" else "stop",
             prompt_ids=prompt_ids,
             ids=ids,
@@ -158,8 +167,19 @@ class EndpointConversation:
         )
 
 
+class _Function(msgspec.Struct):
+    name: str
+    arguments: str = "{}"
+
+
+class _Call(msgspec.Struct):
+    function: _Function
+    id: str | None = None
+
+
 class _Message(msgspec.Struct):
     content: str | None = None
+    tool_calls: list[_Call] | None = None
 
 
 class _TokenLogprob(msgspec.Struct):

@@ -12,9 +12,11 @@ from typing import Any, Literal
 
 from rft.errors import ContextFull, InferenceError, RecipeError
 from rft.inference.chat import Chat, Turn
+from rft.inference.tool_calls import split
 from rft.plugins import first_line
 from rft.recipe import shipped_model
-from rft.types import Completion, Message, Task
+from rft.transcript import written_out
+from rft.types import Completion, Message, Task, Tool
 
 
 @dataclass(kw_only=True)
@@ -96,12 +98,15 @@ class LocalConversation:
         self.seed = seed
         self.drawn = 0
         self.last: Turn | None = None
+        self.turns = 0
+        self.said: dict[tuple[str, tuple[str, ...]], str] = {}
+        """Text and ids of calls to the answer as it came, for answers that hold calls."""
 
-    def reply(self, messages: Sequence[Message], *, deadline: float) -> Completion:
+    def reply(self, messages: Sequence[Message], *, deadline: float, tools: Sequence[Tool] = ()) -> Completion:
         """The model's answer. Raises ContextFull, and InferenceError at the deadline or when the engine has failed."""
         from rft.inference.engine import Request
 
-        rendered, prompt = self.local.chat.prompt(messages, self.last)
+        rendered, read, prompt = self.reading(messages, tools)
         room = self.local.context - len(prompt)
         if room < 1:
             raise ContextFull(
@@ -115,13 +120,27 @@ class LocalConversation:
             raise InferenceError("local: time: the deadline passed before the answer was whole.")
         if request.problem:
             raise InferenceError(f"local: {request.problem}")
-        return self._record(messages, rendered, request)
+        return self._record(read, rendered, request, tools)
 
     def close(self) -> None:
         """Free the conversation's keys and values."""
         self.engine.forget(self)
 
-    def _record(self, messages: Sequence[Message], rendered: str, request: Any) -> Completion:
+    def reading(self, messages: Sequence[Message], tools: Sequence[Tool]) -> tuple[str, list[Message], list[int]]:
+        """What the model is to read: its text, the messages as the template is given them, the ids."""
+        chat = self.local.chat
+        read = [self._as_it_came(message) for message in messages]
+        if not chat.takes_tools:
+            read, tools = written_out(read, tools), ()
+        rendered, ids = chat.prompt(read, self.last, tools)
+        return rendered, read, ids
+
+    def _as_it_came(self, message: Message) -> Message:
+        """An answer of this conversation as the model wrote it, its calls in the model's own spelling."""
+        text = self.said.get((message.content, tuple(call.id for call in message.tool_calls)))
+        return message if text is None or message.role != "assistant" else Message(role="assistant", content=text)
+
+    def _record(self, messages: Sequence[Message], rendered: str, request: Any, tools: Sequence[Tool]) -> Completion:
         chat = self.local.chat
         answer = request.ids[request.prompt :]
         ended = request.finish_reason == "stop"
@@ -134,8 +153,13 @@ class LocalConversation:
             ended_by=chat.decode(answer[-1:]) if ended else "",
         )
         self.drawn += len(answer)
+        self.turns += 1
+        said, calls = split(text, tools, self.turns)
+        if calls:
+            self.said[said, tuple(call.id for call in calls)] = text
         return Completion(
-            text=text,
+            text=said,
+            tool_calls=calls,
             finish_reason=request.finish_reason,
             prompt_ids=request.ids[: request.prompt],
             ids=answer,

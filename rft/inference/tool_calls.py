@@ -11,11 +11,15 @@ from typing import Any
 
 import msgspec
 
-from rft.types import Tool, ToolCall
+from rft.transcript import text_of
+from rft.types import Message, Tool, ToolCall
 
-_CALL = re.compile(r"<tool_call>(.*?)</tool_call>|(<function=.*?</function>)", re.DOTALL)
+# no opening stands in what is enclosed: a reply of nothing but openings would be searched again from each of them
+_CALL = re.compile(
+    r"<tool_call>((?:(?!<tool_call>).)*?)</tool_call>|(<function=(?:(?!<function=).)*?</function>)", re.DOTALL
+)
 _FUNCTION = re.compile(r"\s*<function=([^<>\s]+)>(.*)</function>\s*", re.DOTALL)
-_PARAMETER = re.compile(r"<parameter=([^<>\s]+)>(.*?)</parameter>", re.DOTALL)
+_PARAMETER = re.compile(r"<parameter=([^<>\s]+)>((?:(?!<parameter=).)*?)</parameter>", re.DOTALL)
 
 
 class _Object(msgspec.Struct):
@@ -38,6 +42,25 @@ def split(text: str, tools: Sequence[Tool], turn: int) -> tuple[str, list[ToolCa
 
     rest = _CALL.sub(take, text)
     return (rest.strip(), calls) if calls else (text, [])
+
+
+def chat_tool(tool: Tool) -> dict[str, Any]:
+    """A tool as chat templates and OpenAI-compatible servers take it."""
+    given = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    return {"type": "function", "function": {key: value for key, value in given.items() if value != ""}}
+
+
+def chat_message(message: Message) -> dict[str, Any]:
+    """A message as OpenAI-compatible servers take it."""
+    given: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        given["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": text_of(call.arguments)}}
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id:
+        given["tool_call_id"] = message.tool_call_id
+    return given
 
 
 def _read(text: str, tools: Sequence[Tool]) -> _Object | None:

@@ -1,12 +1,11 @@
 """A trajectory -> the exact tokens to learn from, and which of them the policy itself produced."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from rft.errors import StageError
 from rft.inference.chat import Chat, Turn
-from rft.transcript import plain, turn
-from rft.types import Example, Message, TokenRow, Trajectory
+from rft.transcript import turn, written_out
+from rft.types import Example, TokenRow, Trajectory
 
 
 def examples_of(trajectory: Trajectory, tokenizer: Any) -> list[Example]:
@@ -46,15 +45,15 @@ def _rendered_rows(trajectory: Trajectory, tokenizer: Any) -> list[TokenRow]:
     """
     chat = Chat(tokenizer, trajectory.id)
     rows: list[TokenRow] = []
-    messages = _as_read(trajectory.prompt)
+    messages = written_out(trajectory.prompt, trajectory.tools)
     last: Turn | None = None
     for step in trajectory.steps:
         if step.shown:
-            messages, last = _as_read(step.shown), None
+            messages, last = written_out(step.shown, step.tools), None
         rendered, ids = chat.prompt(messages, last)
         if last is not None:
             _check_prefix(trajectory.id, chat, last, rendered, ids)
-        reply, *rest = _as_read(turn(step))
+        reply, *rest = written_out(turn(step))
         start = len(ids)
         ids = [*ids, *chat.encode(chat.mark(reply.content)), tokenizer.eos_token_id]
         spans = [*(rows.pop().spans if last is not None else []), (start, len(ids), step.index)]
@@ -64,17 +63,6 @@ def _rendered_rows(trajectory: Trajectory, tokenizer: Any) -> list[TokenRow]:
         )
         messages = [*messages, reply, *rest]
     return rows or [TokenRow(ids=chat.prompt(messages, None)[1], spans=[])]
-
-
-def _as_read(messages: Sequence[Message]) -> list[Message]:
-    """A conversation with its tool calls written out; what came back to one turn is one message."""
-    merged: list[Message] = []
-    for message in map(plain, messages):
-        if merged and merged[-1].role == message.role == "user" and any(m.role == "assistant" for m in merged):
-            merged[-1] = Message(role="user", content=f"{merged[-1].content}\n\n{message.content}")
-        else:
-            merged.append(message)
-    return merged
 
 
 def _check_prefix(identity: str, chat: Chat, last: Turn, rendered: str, ids: list[int]) -> None:

@@ -178,11 +178,15 @@ def _step(shown: Shown, step: Step) -> Table:
     ending = "timed out" if step.timed_out else f"exit {step.exit_code}" if step.exit_code is not None else step.killed
     if ending:
         margin.append(f"\n{line(ending, 20)}", style="green" if step.exit_code == 0 else "red")
-    if shown.learnt and step.reply:
+    if shown.learnt and (step.reply or step.tool_calls):
         margin.append(f"\nlearnt {step.completion_tokens or ''}".rstrip(), style="cyan")
+    for row in shown.trajectory.tokens[1:]:
+        if row.spans and row.spans[0][2] == step.index:
+            margin.append(f"\nprefix broke:\n{row.repeated:,} tokens repeated", style="yellow")
     for criterion in shown.citing(step.index):
         margin.append(f"\n‹ {line(criterion, 19)}", style="magenta")
-    body = Text(clean(cut(step.reply, MAX_OUTPUT)).strip(), style="cyan" if shown.learnt else "")
+    said = f"{step.reply}\n{step.command or ''}" if step.tool_calls else step.reply
+    body = Text(clean(cut(said, MAX_OUTPUT)).strip(), style="cyan" if shown.learnt else "")
     if step.problem:
         body.append(f"\nnot run: {line(step.problem)}", style="red")
     body.append(f"\n{clean(cut(step.observation, MAX_OUTPUT)).rstrip()}", style="dim")

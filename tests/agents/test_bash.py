@@ -1,5 +1,6 @@
 """The agent `bash` against hostile replies and breakdowns, in a real sandbox, with the scripted policy."""
 
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from rft.errors import ContextFull, InferenceError, RecipeError, SandboxError
 from rft.inference.scripted import Scripted
 from rft.interfaces import Conversation, StartState
 from rft.sandboxes.local import Local
-from rft.types import Completion, Execution, Message, StopReason
+from rft.types import Completion, Execution, Message, StopReason, Tool
 from tests.conftest import bash_block, completion, make_task
 
 
@@ -54,6 +55,34 @@ def test_the_conversation_shows_the_model_what_it_did(repository: Path) -> None:
     made, _ = attempt(Bash(prompt="terse"), repository, [bash_block("exit 3"), bash_block("submit")])
     assert [message.role for message in made.messages()] == ["user", "assistant", "user", "assistant", "user"]
     assert made.messages()[2].content == "[exit 3]"
+
+
+def tool_call(name: str, **arguments: str) -> str:
+    return f"<tool_call>{json.dumps({'name': name, 'arguments': arguments})}</tool_call>"
+
+
+def test_commands_come_as_calls_of_a_tool(repository: Path) -> None:
+    replies = [
+        "Look. " + tool_call("bash", command="cat code.py"),
+        bash_block("ls"),
+        tool_call("bash", command="ls") * 2,
+        tool_call("bash", script="ls"),
+        tool_call("bash", command="sed -i 's/x - 1/x + 1/' code.py"),
+        tool_call("submit"),
+    ]
+    made, patch = attempt(Bash(tools=True, prompt="bash_tools", format_errors=9), repository, replies)
+    assert made.stop == StopReason.SUBMITTED and "+    return x + 1" in patch
+    assert [step.command is None for step in made.steps] == [False, True, True, True, False, False]
+    assert [tool.name for tool in made.tools] == ["bash", "submit"] and "call `submit`" in made.prompt[0].content
+    assert [step.problem for step in made.steps if step.problem] == [
+        "expected one call of a tool, found none",
+        "expected one call of a tool, found 2",
+        "expected a call of bash with a command, or of submit",
+    ]
+    roles = [message.role for message in made.messages()[2:]]
+    assert roles[:7] == ["assistant", "tool", "assistant", "user", "assistant", "tool", "tool"]
+    results = [message.content for message in made.messages() if message.role == "tool"]
+    assert "return x - 1" in results[0] and all("found 2" in result for result in results[1:3])
 
 
 @pytest.mark.parametrize(
@@ -115,7 +144,7 @@ class Fails:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def reply(self, messages: Sequence[Message], *, deadline: float) -> Completion:
+    def reply(self, messages: Sequence[Message], *, deadline: float, tools: Sequence[Tool] = ()) -> Completion:
         raise self.error
 
     def close(self) -> None:
@@ -125,7 +154,7 @@ class Fails:
 class Counts:
     """A model that says how many tokens it used."""
 
-    def reply(self, messages: Sequence[Message], *, deadline: float) -> Completion:
+    def reply(self, messages: Sequence[Message], *, deadline: float, tools: Sequence[Tool] = ()) -> Completion:
         return completion(bash_block("ls"), completion_tokens=60)
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from rft.errors import ContextFull, InferenceError, RecipeError
 from rft.inference.endpoint import Endpoint
 from rft.plugins import build
 from rft.recipe import Sampling
-from rft.types import Completion, Message, Task
+from rft.types import Completion, Message, Task, Tool, ToolCall
 
 KEY = "sk-very-secret"
 GO = [Message(role="user", content="go")]
@@ -164,6 +164,41 @@ def test_the_request_says_what_the_recipe_says(server: Server, task: Task, monke
     ask(server, task, model="served")
     assert server.seen[1][0]["model"] == "served"
     assert server.seen[1][0]["seed"] == seed
+
+
+def test_tools_and_their_calls_go_both_ways(server: Server, task: Task) -> None:
+    called = {"id": "c1", "type": "function", "function": {"name": "bash", "arguments": '{"command": "ls"}'}}
+    message = {"role": "assistant", "content": None, "tool_calls": [called, called | {"id": None}]}
+    server.script = [say(answer(message=message, finish_reason="tool_calls"))]
+    endpoint = Endpoint(url=server.url)
+    endpoint.load("the-model", Sampling())
+    call = ToolCall(id="c0", name="bash", arguments={"command": "ls"})
+    messages = [
+        *GO,
+        Message(role="assistant", content="", tool_calls=[call]),
+        Message(role="tool", content="a.py", tool_call_id="c0"),
+    ]
+    tool = Tool(name="bash", parameters={"type": "object"})
+    line = endpoint.open(task, seed=4)
+    made = line.reply(messages, deadline=time.monotonic() + 20, tools=[tool])
+    endpoint.close()
+    assert [(c.id, c.name, c.arguments) for c in made.tool_calls] == [
+        ("c1", "bash", {"command": "ls"}),
+        ("call_1_1", "bash", {"command": "ls"}),
+    ]
+    assert (made.text, made.finish_reason) == ("", "stop")
+    body, _ = server.seen[0]
+    assert body["tools"] == [{"type": "function", "function": {"name": "bash", "parameters": {"type": "object"}}}]
+    assert body["messages"][1:] == [
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [
+                {"id": "c0", "type": "function", "function": {"name": "bash", "arguments": '{"command":"ls"}'}}
+            ],
+        },
+        {"role": "tool", "content": "a.py", "tool_call_id": "c0"},
+    ]
 
 
 @pytest.mark.parametrize(

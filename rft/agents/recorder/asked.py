@@ -52,20 +52,6 @@ def read(body: bytes, kind: type[Any], unheeded: frozenset[str]) -> tuple[Any, l
     return request, sorted(_NAME.sub("?", key)[:60] for key in _given(given) if key not in known | unheeded)[:20]
 
 
-def understood(arguments: str) -> dict[str, Any] | str:
-    """A tool call's arguments as an object, or as the text that they are when it is none."""
-    try:
-        found = msgspec.json.decode(arguments)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return arguments
-    return found if isinstance(found, dict) else arguments
-
-
-def written(arguments: dict[str, Any] | str) -> str:
-    """Arguments as the text that OpenAI's dialect wants."""
-    return arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
-
-
 _NAME = re.compile(r"[^\w.-]", re.ASCII)
 
 

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from rft.agents.recorder.asked import Asked, Refused, read, understood, written
+from rft.agents.recorder.asked import Asked, Refused, read
+from rft.transcript import arguments_of, text_of
 from rft.types import Completion, Message, Tool, ToolCall
 
 UNHEEDED = frozenset(("user", "metadata", "store", "parallel_tool_calls", "safety_identifier", "prompt_cache_key"))
@@ -74,7 +75,7 @@ def _envelope(kind: str, asked: Asked) -> dict[str, Any]:
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": written(call.arguments)}}
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": text_of(call.arguments)}}
 
 
 def _finish(completion: Completion) -> str:
@@ -138,7 +139,7 @@ def _message(message: _Message, number: int) -> Message:
         role="system" if message.role == "developer" else message.role,
         content=_text(message.content, number),
         tool_calls=[
-            ToolCall(id=call.id, name=call.function.name, arguments=understood(call.function.arguments))
+            ToolCall(id=call.id, name=call.function.name, arguments=arguments_of(call.function.arguments))
             for call in message.tool_calls or []
         ],
         tool_call_id=message.tool_call_id or "",
