@@ -266,6 +266,10 @@ def test_limits_are_told_to_the_agent_and_kept(recorder: Recorder) -> None:
         with pytest.raises(openai.InternalServerError, match="the server is gone"):
             at.ask(user("go"))
         assert at.line.failure is not None and at.line.failure.where == "inference"
+    with desk(recorder, Failing(ZeroDivisionError("a plug-in's own"))) as at:
+        with pytest.raises(openai.InternalServerError, match="ZeroDivisionError: a plug-in's own"):
+            at.ask(user("go"))
+        assert at.line.failure is not None and at.line.failure.where == "inference"
 
 
 def test_a_key_ends_with_its_attempt(recorder: Recorder) -> None:

@@ -92,6 +92,9 @@ class Line:
                 raise Refused(403, "attempt_over", f"the attempt's time is up: {error}") from None
             self.failure = Failure(where="inference", message=str(error)[:2000])
             raise Refused(502, "no_answer", str(error)) from None
+        except Exception as error:  # plug-ins may raise anything
+            self.failure = Failure(where="inference", message=f"{type(error).__name__}: {error}"[:2000])
+            raise Refused(500, "no_answer", self.failure.message) from None
         finally:
             self.attempt.model_seconds += time.monotonic() - began
         self.limit = self.failure = None  # an agent that shortens its history goes on
