@@ -29,8 +29,8 @@ _RETURN_CODE = re.compile(r'"returncode": (-?\d+)|<returncode>(-?\d+)</returncod
 class Mini:
     """mini-swe-agent, which works by one tool, bash. Its virtual environment is shown by `sandbox.readable`."""
 
-    python: str = sys.executable
-    """The interpreter of the environment that it is installed in."""
+    python: str = ""
+    """The interpreter of the environment that it is installed in; the one that rft runs on when left out."""
     config: list[str] = field(default_factory=lambda: ["mini.yaml"])
     """Its configuration: names of files that it ships, paths inside the sandbox, or `key=value`."""
     max_steps: int = 100
@@ -55,7 +55,7 @@ class Mini:
 
     def _command(self) -> str:
         given = [word for spec in self.config for word in ("--config", spec)]
-        program = [self.python, "-m", "minisweagent.run.mini", "--yolo", "--exit-immediately"]
+        program = [self.python or sys.executable, "-m", "minisweagent.run.mini", "--yolo", "--exit-immediately"]
         program += ["--agent-class", "default", "--model", "openai/policy", *given]
         folder = 'MSWEA_GLOBAL_CONFIG_DIR="$TMPDIR/mini"'
         return f'{folder} {shlex.join(program)} --output "$TMPDIR/mini.json" --task "$RFT_STATEMENT"'
