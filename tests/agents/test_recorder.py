@@ -1,5 +1,6 @@
 """The recorder on loopback: real clients in both dialects, what is recorded of their calls, and hostile requests."""
 
+import contextlib
 import http.client
 import json
 import logging
@@ -292,7 +293,7 @@ def test_a_door_belongs_to_one_attempt(recorder: Recorder) -> None:
         assert client.models.list().data[0].id == "policy"
         assert client.chat.completions.create(model="m", messages=[user("go")]).choices[0].message.content == "a"  # type: ignore[list-item]
         silent = socket.create_connection(("127.0.0.1", port), timeout=9)
-    with silent:
+    with silent, contextlib.suppress(ConnectionResetError):  # it was not even let in
         assert silent.recv(9) == b""
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
