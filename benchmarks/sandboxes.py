@@ -15,7 +15,7 @@ from rich.table import Table
 
 from rft.environments.grading import Suite, grade, run
 from rft.environments.kata import Kata
-from rft.interfaces import SandboxProvider
+from rft.interfaces import Sandbox, SandboxProvider
 from rft.sandboxes.bubblewrap import Bubblewrap
 from rft.sandboxes.container import Docker
 from rft.sandboxes.local import Local
@@ -63,7 +63,7 @@ def ours(provider: SandboxProvider, task: Task, times: int) -> list[str]:
         commands = milliseconds(lambda: sandbox.run("true"), times * 3)
         sandbox.run("echo '# more' >> README.md")
         patches = milliseconds(sandbox.diff, times)
-    opened = []
+    opened: list[Sandbox] = []
 
     def reopen() -> None:
         if opened:
