@@ -14,7 +14,7 @@ from rft.errors import RecipeError, RftError, did_you_mean
 from rft.workbench import commands as workbench
 
 STAGES = ("collect", "score", "select", "train", "evaluate")
-COMMANDS = ("ls", "cp", "check", "run", *STAGES, "import", "show", "rubric", "launch")
+COMMANDS = ("ls", "cp", "check", "run", *STAGES, "import", "export", "show", "rubric", "launch")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -144,6 +144,20 @@ def _transfer_arguments(commands: "argparse._SubParsersAction[argparse.ArgumentP
     command.add_argument("--set", metavar="key=value", nargs="+", default=[], help="changes to the recipe")
     _redo_argument(command)
 
+    command = _add(commands, "export", "write attempts as other programs read them", _export)
+    command.add_argument("source", metavar="RUN", help="a run's folder or name, or a file or folder of trajectories")
+    # the names are those of rft.formats.exports, which is imported when it is needed
+    command.add_argument(
+        "--format",
+        metavar="NAME",
+        required=True,
+        help="rft, atif, chat, messages, sharegpt, predictions, swe-agent or parquet",
+    )
+    command.add_argument("--out", metavar="PATH", help="a new file, or for swe-agent a folder (default: stdout)")
+    command.add_argument("--round", type=int, metavar="N", help="only of this round")
+    command.add_argument("--kept", action="store_true", help="only those that selection kept")
+    command.add_argument("--held-out", action="store_true", help="the attempts of evaluations instead")
+
 
 def _redo_argument(command: argparse.ArgumentParser) -> None:
     command.add_argument("--redo", action="store_true", help="throw away what is done or no longer fits, and redo it")
@@ -201,6 +215,15 @@ def _import(options: argparse.Namespace) -> None:
     given = {key: getattr(options, key) for key in ("to", "format", "outcomes", "recipe", "redo")}
     run = import_run(options.files, changes=options.set, **given)
     print(run.path)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from rft.progress import say
+    from rft.transfer import export
+
+    given = {key: getattr(options, key) for key in ("out", "round", "kept", "held_out")}
+    count = export(options.source, options.format, **given)
+    say(f"{count} attempts written{f' to {options.out}' if options.out else ''}")
 
 
 def _show(options: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ COMMANDS = [
     "train",
     "evaluate",
     "import",
+    "export",
     "show",
     "launch",
     "rubric",

@@ -19,6 +19,7 @@ DOCUMENTS = [
     "reward_models/README.md",
     "reward_models/WORKBENCH.md",
     "launch/README.md",
+    "rft/formats/README.md",
     "rft/agents/README.md",
 ]
 

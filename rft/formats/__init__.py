@@ -74,10 +74,11 @@ def files_in(path: Path) -> list[Path]:
 def format_of(path: Path) -> str:
     """The name of the format of a file's first document; empty for a file that holds something else."""
     try:
-        first = next(iter(_joined(documents(path), path)), None)
+        found = (document for document in _joined(documents(path), path) if isinstance(document, Document))
+        first = next(found, None)
     except RecipeError:
         return ""
-    chosen = _format_of(first.value) if isinstance(first, Document) else None
+    chosen = _format_of(first.value) if first is not None else None
     return next((name for name, module in FORMATS.items() if module is chosen), "")
 
 

@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 import rft
+from rft.errors import RecipeError
 from rft.formats.atif_schema import VERSIONS, check, is_timestamp
 from rft.formats.documents import Document, converted
 from rft.formats.messages import command_in
@@ -36,7 +37,10 @@ def read(document: Document) -> Trajectory:
         {key: value for key, value in step.items() if key != "step_id" and value is not None}
         for step in document.value["steps"]
     ]
-    return _home({**document.value, "steps": steps}, _root_to, _root_from, document.where)
+    try:
+        return _home({**document.value, "steps": steps}, _root_to, _root_from, "trajectory")
+    except RecipeError as error:
+        raise RecipeError(f"{document.where}: {error}") from None
 
 
 def write(attempt: Trajectory) -> Json:
@@ -57,7 +61,7 @@ def _away(record: R, to: Callable[[R], Json], back: Callable[[Json], R]) -> Json
     # a field that holds its default is no field of the encoded record
     fields = {name: getattr(bare, name) for name in lost if name in bare.__struct_fields__}
     if lost:
-        document["extra"] = {**(document.get("extra") or {}), "rft": msgspec.to_builtins(fields)}
+        document["extra"] = {**(document.get("extra") or {}), "rft": msgspec.json.decode(msgspec.json.encode(fields))}
     return document
 
 
@@ -87,7 +91,8 @@ def _root_to(attempt: Trajectory) -> Json:
     steps = [_away(message, _message_to, _message_from) for message in attempt.prompt]
     places: dict[int, Json] = {}
     for step in attempt.steps:
-        steps.append(_away(step, _step_to, _step_from))
+        # the number and what is said afterwards follow from where the steps stand
+        steps.append(_away(replace(step, index=1, after=[]), _step_to, _step_from))
         places[step.index] = steps[-1]
         steps += [_away(message, _message_to, _message_from) for message in step.after]
     _put_tokens(attempt.tokens, places)
@@ -117,10 +122,8 @@ def _root_from(document: Json) -> Trajectory:
     given, rows = _take_tokens(document["steps"])
     for number, step in enumerate(given):
         if _is_turn(step):
-            read_step = _home(step, _step_to, _step_from, f"steps[{number}]")
-            steps.append(
-                replace(read_step, index=len(steps) + 1) if "rft" not in (step.get("extra") or {}) else read_step
-            )
+            made = _home(step, _step_to, _step_from, f"steps[{number}]")
+            steps.append(replace(made, index=len(steps) + 1, after=[]))
         else:
             message = _home(step, _message_to, _message_from, f"steps[{number}]")
             (steps[-1].after if steps else prompt).append(message)

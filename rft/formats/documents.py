@@ -50,7 +50,9 @@ def documents(path: Path) -> Iterator[Document | RecipeError]:
         raise RecipeError(f"{path}: cannot be read ({error.strerror}); expected a file of trajectories.") from None
     if first.startswith(b"PK\x03\x04"):
         yield from _zipped(path)
-    elif _is_json(first) or _is_json(second):
+    elif first.startswith(b"PAR1"):
+        yield from _rows(path)
+    elif _is_json(first) or (first.strip() not in (b"[", b"{") and _is_json(second)):
         yield from _lines(path)
     else:
         yield _whole(path)
@@ -144,6 +146,38 @@ def _zipped(path: Path) -> Iterator[Document | RecipeError]:
                     yield Document({**head_of, "samples": [sample.value]}, sample.where, path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         yield RecipeError(f"{path}: a zip that cannot be read ({first_line(error)}); it is cut off or damaged.")
+
+
+def _rows(path: Path) -> Iterator[Document | RecipeError]:
+    """A parquet table: a row is a document; a column of JSON texts that stands for `messages` is decoded."""
+    from pyarrow import ArrowException, parquet
+
+    number = 0
+    try:
+        with parquet.ParquetFile(path) as table:
+            for batch in table.iter_batches(batch_size=16):
+                for row in batch.to_pylist():
+                    number += 1
+                    where = f"{path}, row {number}"
+                    try:
+                        yield Document(_plain(row, where), where, path)
+                    except RecipeError as error:
+                        yield error
+    except (ArrowException, OSError, ValueError) as error:
+        yield RecipeError(f"{path}: a table that cannot be read ({first_line(error)}); it is cut off or damaged.")
+
+
+def _plain(row: dict[str, Any], where: str) -> dict[str, Any]:
+    """A table's row as JSON has it: no nulls, structures that were kept as texts decoded, other values as texts."""
+    for name in ("messages", "conversations", "trajectory", "history", "info"):
+        if isinstance(row.get(name), str) and row[name][:1] in ("[", "{"):
+            row[name] = decode(row[name].encode(errors="replace"), f"{where}: {name}")
+    messages = row.get("messages")
+    for message in messages if isinstance(messages, list) else []:
+        if isinstance(message, dict) and isinstance(message.get("tool_calls"), str):
+            message["tool_calls"] = decode(message["tool_calls"].encode(errors="replace"), f"{where}: tool_calls")
+    found: dict[str, Any] = msgspec.to_builtins(row, enc_hook=str)
+    return found
 
 
 def _member(archive: zipfile.ZipFile, name: str, path: Path) -> Document | RecipeError:

@@ -59,17 +59,17 @@ def read(document: Document) -> Trajectory:
         "epoch": epoch,
         "left_out": {name: count for name, count in left_out.items() if count},
     }
-    message = error.text("message")
+    message, task = error.text("message"), head.text("task")
     return trajectory(
         prompt=prompt,
         steps=steps,
-        task_id=f"{head.text('task')}/{sample.text('id')}".strip("/"),
+        task_id=f"{task}/{sample.text('id')}".strip("/"),
         stop=_stop(limit.text("type"), error=bool(message), finished=bool(steps)),
         patch=patch,
         outcome=outcome_of(_resolved(scores)),
         failure=Failure(where="agent", message=message[:2000]) if message else None,
         policy=head.text("model"),
-        agent=f"inspect {head.text('task')}".strip(),
+        agent=f"inspect {task}".strip(),
         extra=sample.rest() | note | {key: value for key, value in kept.items() if value},
     )
 

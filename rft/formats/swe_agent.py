@@ -5,10 +5,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from rft.formats.chat import row_of
 from rft.formats.documents import Document, Fields, decode
 from rft.formats.messages import attempt_of, read_messages
 from rft.formats.trajectory import patch_of, stop_of, trajectory
-from rft.types import Message, Step, Trajectory
+from rft.transcript import turn
+from rft.types import Message, Step, StopReason, Trajectory
 
 
 def fits(value: Any) -> bool:
@@ -146,3 +148,56 @@ def _step(index: int, item: Fields, action: str, reply: str, turn: Step | None) 
         | ({"observation": seen} if seen.strip() not in shown else {})
         | ({"response": reply} if reply != turn.reply else {}),
     )
+
+
+def write(attempt: Trajectory) -> dict[str, Any]:
+    """The `.traj` document of an attempt."""
+    info = {key: value for key, value in (attempt.extra.get("info") or {}).items() if key != "model_stats"}
+    status = attempt.extra.get("exit_status") or ("" if attempt.stop is StopReason.UNKNOWN else attempt.stop.value)
+    stats = {"api_calls": len(attempt.steps), **((attempt.extra.get("info") or {}).get("model_stats") or {})}
+    return {
+        "environment": attempt.extra.get("environment") or attempt.task_id,
+        "trajectory": [_item(step) for step in attempt.steps],
+        "history": [_said(message) for message in attempt.prompt]
+        + [row for step in attempt.steps for row in _turn(step)],
+        "info": {
+            **info,
+            "exit_status": status,
+            "submission": attempt.patch,
+            "model_stats": {**stats, **({} if attempt.cost is None else {"instance_cost": attempt.cost})},
+        },
+        "replay_config": attempt.extra.get("replay_config")
+        or {
+            "agent": {"model": {"name": attempt.policy}},
+            "problem_statement": {"id": attempt.task_id, "type": "text", "text": _statement(attempt)},
+        },
+    }
+
+
+def _statement(attempt: Trajectory) -> str:
+    return next((m.content for m in reversed(attempt.prompt) if m.role == "user"), "")
+
+
+def _item(step: Step) -> dict[str, Any]:
+    return {
+        "action": step.command or "",
+        "observation": step.extra.get("observation", step.observation),
+        "response": step.reply,
+        "thought": step.extra.get("thought", step.reply),
+        "state": step.extra.get("state", {}),
+        "execution_time": step.seconds,
+    }
+
+
+def _turn(step: Step) -> list[dict[str, Any]]:
+    reply, *rest = turn(step)
+    thinking = [{"type": "thinking", "thinking": reply.reasoning}] if reply.reasoning else []
+    said = _said(replace(reply, reasoning="")) | {"thought": step.reply, "action": step.command or ""}
+    rest = rest if step.observation or step.after else []
+    return [said | ({"thinking_blocks": thinking} if thinking else {}), *map(_said, rest)]
+
+
+def _said(message: Message) -> dict[str, Any]:
+    row = row_of(message)
+    identity = row.pop("tool_call_id", "")
+    return row | ({"tool_call_ids": [identity]} if identity else {}) | {"agent": "main"}
