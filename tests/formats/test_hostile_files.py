@@ -143,7 +143,7 @@ def broken(draw: Any) -> tuple[str, Any]:
     return name, value
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(broken(), st.booleans())
 def test_a_wrong_value_anywhere_is_an_attempt_or_one_line(tmp_path: Path, drawn: tuple[str, Any], named: bool) -> None:
     path = tmp_path / "x.json"
@@ -175,7 +175,7 @@ def test_a_file_cut_anywhere_is_one_line(tmp_path: Path, name: str) -> None:
     [
         (b'{"messages": [{"role": "assistant", "content": "\xff\xfe"}]}', "not JSON"),
         (b'{"messages": [{"role": "assistant", "content": "\\ud800"}]}', "cannot be kept"),
-        (b'{"messages": [{"role": "assistant", "content": "a", "x": 99999999999999999999999999}]}', "cannot be kept"),
+        (b'{"messages": [{"role": "assistant", "content": "a", "x": 99999999999999999999999999}]}', ""),
         (b"[" * 200_000, "not JSON"),
         (b'{"messages": [{"role": "assistant", "content": "a", "x": ' + b"[" * 900 + b"]" * 900 + b"}]}", ""),
         (b"PK\x03\x04 and nothing else", "a zip that cannot be read"),
