@@ -57,10 +57,14 @@ def read(document: Document) -> Trajectory:
 def write(attempt: Trajectory) -> dict[str, Any]:
     """The row of an attempt: OpenAI's messages, and the facts that `read` knows."""
     outcome = attempt.outcome or Outcome(resolved=None)
+    said = [row_of(message) for message in conversation(attempt)]
+    # a prompt that holds turns of an assistant is set off, for these are not the attempt's
+    apart = len(attempt.prompt) if any(m.role not in ("system", "user") for m in attempt.prompt) else 0
     facts = {
         "id": attempt.id,
         "task_id": attempt.task_id,
-        "messages": [row_of(message) for message in conversation(attempt)],
+        "prompt": said[:apart],
+        "messages": said[apart:],
         "patch": attempt.patch,
         "stop": "" if attempt.stop is StopReason.UNKNOWN else attempt.stop.value,
         "resolved": outcome.resolved,

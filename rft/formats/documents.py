@@ -172,8 +172,8 @@ def _plain(row: dict[str, Any], where: str) -> dict[str, Any]:
     for name in ("messages", "conversations", "trajectory", "history", "info"):
         if isinstance(row.get(name), str) and row[name][:1] in ("[", "{"):
             row[name] = decode(row[name].encode(errors="replace"), f"{where}: {name}")
-    messages = row.get("messages")
-    for message in messages if isinstance(messages, list) else []:
+    lists = [row[name] for name in ("prompt", "messages") if isinstance(row.get(name), list)]
+    for message in [message for values in lists for message in values]:
         if isinstance(message, dict) and isinstance(message.get("tool_calls"), str):
             message["tool_calls"] = decode(message["tool_calls"].encode(errors="replace"), f"{where}: tool_calls")
     found: dict[str, Any] = msgspec.to_builtins(row, enc_hook=str)

@@ -40,7 +40,7 @@ def prediction(attempt: Trajectory) -> Json:
 
 
 def _facts(attempt: Trajectory) -> Json:
-    return {key: value for key, value in chat.write(attempt).items() if key != "messages"}
+    return {key: value for key, value in chat.write(attempt).items() if key not in ("messages", "prompt")}
 
 
 LINES: dict[str, Callable[[Trajectory], Json]] = {
@@ -131,6 +131,7 @@ def _table(attempts: Iterable[Trajectory], file: BinaryIO) -> int:
             ("cost", arrow.float64()),
             ("tampered", arrow.list_(text)),
             ("protected", arrow.list_(text)),
+            ("prompt", arrow.list_(arrow.struct(message))),
             ("messages", arrow.list_(arrow.struct(message))),
         ]
     )
@@ -145,7 +146,7 @@ def _table(attempts: Iterable[Trajectory], file: BinaryIO) -> int:
 
 def _row(attempt: Trajectory) -> Json:
     row = chat.write(attempt)
-    for message in row["messages"]:
+    for message in [*row.get("prompt", []), *row["messages"]]:
         if "tool_calls" in message:
             message["tool_calls"] = msgspec.json.encode(message["tool_calls"]).decode()
     return row

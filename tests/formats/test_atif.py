@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rft.errors import RecipeError
@@ -42,7 +42,7 @@ def document(*steps: dict[str, Any], **facts: Any) -> dict[str, Any]:
     return base | facts
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 @given(attempts())
 def test_an_attempt_comes_back_as_it_was(attempt: Trajectory) -> None:
     assert again(atif.write(attempt)) == attempt
@@ -88,7 +88,7 @@ ROOT = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 @given(st.lists(AGENT | OTHER, min_size=1, max_size=4), ROOT)
 def test_a_document_of_others_comes_back_as_it_was(steps: list[dict[str, Any]], facts: dict[str, Any]) -> None:
     given_ = document(*steps, **facts)
@@ -160,7 +160,9 @@ def test_the_reference_validator_agrees() -> None:
     """Every real file as ATIF, drawn attempts, and broken documents: ours and harbor's say the same of each."""
     documents = [atif.write(a) for path in DATA.rglob("*.traj") for a in strictly(read(path))]
     drawn: list[Any] = []
-    settings(max_examples=200, deadline=None, database=None)(given(attempts())(lambda a: drawn.append(atif.write(a))))()
+    settings(max_examples=200, deadline=None, database=None, suppress_health_check=list(HealthCheck))(
+        given(attempts())(lambda a: drawn.append(atif.write(a)))
+    )()
     broken = [
         document(agent(), schema_version="ATIF-v2.0"), document(), document({**agent(), "step_id": 2}),
         document(agent(timestamp="soon")), document({"source": "user", "message": "", "metrics": {}}),

@@ -143,7 +143,7 @@ def broken(draw: Any) -> tuple[str, Any]:
     return name, value
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
 @given(broken(), st.booleans())
 def test_a_wrong_value_anywhere_is_an_attempt_or_one_line(tmp_path: Path, drawn: tuple[str, Any], named: bool) -> None:
     path = tmp_path / "x.json"
@@ -151,7 +151,7 @@ def test_a_wrong_value_anywhere_is_an_attempt_or_one_line(tmp_path: Path, drawn:
     assert read_all(path, drawn[0] if named else "")
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(sorted(FORMATS)), st.binary(max_size=40) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_anything_at_all_is_one_line(tmp_path: Path, name: str, data: bytes) -> None:
     path = tmp_path / "x.json"
