@@ -96,6 +96,7 @@ def test_a_folder_of_swe_agent_reads_back_and_no_id_leaves_it(tmp_path: Path) ->
     assert found.policy == "org/m" and found.stop is StopReason.SUBMITTED
 
 
+@settings(deadline=None)
 @given(TEXT, TEXT)
 def test_a_safe_name_is_one_file_and_tells_ids_apart(one: str, other: str) -> None:
     assert "/" not in safe_name(one) and safe_name(one) not in ("", ".", "..")
