@@ -1,0 +1,173 @@
+"""The printed Slurm script, run: Slurm's programs are stood in for by small scripts, the script itself is real."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rft.launch import launch
+from rft.sandboxes.bubblewrap import Bubblewrap
+from rft.store import Records
+from rft.types import Trajectory
+
+SRUN = """#!/bin/bash
+while [[ $1 == --* ]]; do [[ $1 == --nodelist=* ]] && node=${1#*=}; shift; done
+echo "srun $node $*" >> "$CALLS"
+exec "$@"
+"""
+SCONTROL = """#!/bin/bash
+if [[ $1 == show ]]; then printf '%s\\n' $NODES; else echo "scontrol $*" >> "$CALLS"; fi
+"""
+RAY = """#!/bin/bash
+if [[ $1 == start ]]; then exec sleep 300; fi
+grep -o -- ' ray start ' "$CALLS" | sed 's/.*/ 1 node_x/'
+"""
+RFT = """#!/bin/bash
+echo "rft $* on $RAY_ADDRESS" >> "$CALLS"
+if [[ -e $FIRST ]]; then exit "$CODE"; fi
+touch "$FIRST"
+exec sleep 300
+"""
+PYTHON = "#!/bin/bash\necho 10.1.2.3\n"
+
+pytestmark = pytest.mark.process
+
+
+class Job:
+    """A Slurm job as its batch script sees it."""
+
+    def __init__(self, folder: Path, script: str, programs: dict[str, str], **variables: str) -> None:
+        self.calls = folder / "calls"
+        self.calls.touch()
+        self.log = folder / "job.log"
+        self.script = folder / "job.sh"
+        self.script.write_text(script)
+        (folder / "bin").mkdir()
+        for name, text in ({"srun": SRUN, "scontrol": SCONTROL} | programs).items():
+            (folder / "bin" / name).write_text(text)
+            (folder / "bin" / name).chmod(0o755)
+        self.environment = {
+            **os.environ,
+            "PATH": f"{folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "CALLS": str(self.calls),
+            "SLURM_JOB_ID": str(os.getpid()),
+            "SLURM_JOB_NODELIST": "node[1-3]",
+            **variables,
+        }
+
+    @contextlib.contextmanager
+    def start(self, seconds: float) -> Iterator["subprocess.Popen[bytes]"]:
+        """The batch script, in a process group of its own, of which nothing may be left when it ends."""
+        with self.log.open("ab") as log:
+            job = subprocess.Popen(
+                ["bash", self.script], env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+        try:
+            yield job
+            job.wait(timeout=seconds)
+            limit = time.monotonic() + 20
+            while _lives(job.pid) and time.monotonic() < limit:
+                time.sleep(0.1)
+            assert not _lives(job.pid), "the job left processes behind"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(job.pid, signal.SIGKILL)
+
+    def wait_for(self, ready: Callable[[], bool], job: "subprocess.Popen[bytes]", seconds: float) -> None:
+        limit = time.monotonic() + seconds
+        while not ready():
+            assert job.poll() is None and time.monotonic() < limit, self.log.read_text()
+            time.sleep(0.05)
+
+    def lines(self, begin: str) -> list[str]:
+        return [line for line in self.calls.read_text().splitlines() if line.startswith(begin)]
+
+
+def _lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_cluster_comes_up_and_the_time_limit_queues_the_job_again(tmp_path: Path) -> None:
+    script = launch("slurm", "quickstart", ["nodes=3", "cpus=4", "gpus=2", f"folder={tmp_path}", "name=it"])
+    programs = {"ray": RAY, "rft": RFT, "python": PYTHON}
+    job = Job(tmp_path, script, programs, NODES="node1 node2 node3", FIRST=str(tmp_path / "first"), CODE="0")
+    with job.start(30) as first:
+        job.wait_for(lambda: len(job.lines("rft")) == 1 and len(job.lines("srun")) == 4, first, 30)
+        first.send_signal(signal.SIGUSR1)
+    assert first.returncode == 0, job.log.read_text()
+    assert job.lines("scontrol") == [f"scontrol requeue {os.getpid()}"]
+    address = f"10.1.2.3:{20000 + os.getpid() % 10000}"
+    assert job.lines("rft") == [f"rft run quickstart name=it on {address}"]
+    starts = sorted(line for line in job.lines("srun") if " ray start " in line)
+    assert [line.split()[1] for line in starts] == ["node1", "node2", "node3"]
+    assert "--head" in starts[0] and all(f"--address={address}" in line for line in starts[1:])
+    assert all("--num-cpus=4" in line for line in starts)
+
+    with job.start(30) as second:
+        pass
+    assert second.returncode == 0 and len(job.lines("rft")) == 2 and len(job.lines("scontrol")) == 1
+
+    job.environment["CODE"] = "3"
+    with job.start(30) as failing:
+        pass
+    assert failing.returncode == 3, "the job must fail where the recipe does"
+
+
+RECIPE = """
+name: here
+rounds: 0
+policy: {model: nobody, inference: {use: "plug_in:Told", replies: ["```bash\\nls\\n```", "```bash\\nsubmit\\n```"]}}
+environment: {use: kata, modules: [spans]}
+sandbox: {use: SANDBOX}
+collect: {pool: {use: ray, workers: 2, concurrency: 2, cpus: 1}}
+evaluate: {tasks: 4, samples: 6}
+"""
+PLUG_IN = """
+import os, time
+from pathlib import Path
+from rft.inference.scripted import Scripted
+
+class Told(Scripted):
+    def load(self, model, sampling):
+        import ray
+        context = ray.get_runtime_context()
+        Path(os.environ["NOTES"], context.get_node_id()).write_text(context.gcs_address)
+
+    def open(self, task, *, seed):
+        time.sleep(0.5)
+        return super().open(task, seed=seed)
+"""
+
+
+@pytest.mark.slow
+def test_the_same_job_carries_on_with_real_ray_nodes(tmp_path: Path) -> None:
+    (tmp_path / "here.yaml").write_text(RECIPE.replace("SANDBOX", "local" if Bubblewrap().missing() else "bubblewrap"))
+    (tmp_path / "plug_in.py").write_text(PLUG_IN)
+    (tmp_path / "notes").mkdir()
+    script = launch("slurm", str(tmp_path / "here.yaml"), ["nodes=2", "cpus=1", f"folder={tmp_path}"])
+    rft = f'#!/bin/bash\nexec {sys.executable} -m rft.cli "$@"\n'
+    job = Job(tmp_path, script, {"rft": rft}, NODES="node1 node2", NOTES=str(tmp_path / "notes"))
+    path = tmp_path / "runs/here/round_00/5_evaluate/trajectories.jsonl"
+    with job.start(300) as first:
+        job.wait_for(lambda: path.exists() and path.read_bytes().count(b"\n") >= 4, first, 300)
+        first.send_signal(signal.SIGUSR1)
+    assert first.returncode == 0 and job.lines("scontrol"), job.log.read_text()
+    kept = [one.id for one in Records(path, Trajectory)]
+    with job.start(300) as second:
+        pass
+    assert second.returncode == 0, job.log.read_text()
+    made = [one.id for one in Records(path, Trajectory)]
+    assert made[: len(kept)] == kept and len(set(made)) == len(made) == 24
+    nodes = list((tmp_path / "notes").iterdir())
+    assert len(nodes) == 4, "two nodes in each of two clusters were to make attempts"
+    assert all(note.read_text().endswith(str(20000 + os.getpid() % 10000)) for note in nodes)
