@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable, Sequence
 
 from rft import __version__
-from rft.errors import RecipeError, RftError, did_you_mean
+from rft.errors import RecipeError, RftError, StageError, did_you_mean
 from rft.workbench import commands as workbench
 
 STAGES = ("collect", "score", "select", "train", "evaluate")
-COMMANDS = ("ls", "cp", "check", "run", *STAGES, "import", "export", "show", "rubric", "launch")
+COMMANDS = ("ls", "cp", "check", "run", *STAGES, "import", "export", "show", "rubric", "launch", "doctor")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,6 +99,11 @@ def _parser() -> argparse.ArgumentParser:
     launch.add_argument(
         "given", metavar="key=value", nargs="*", help="the target's variables, and changes to the recipe"
     )
+
+    doctor = _add(commands, "doctor", "what is installed and works here; with a recipe, what it lacks", _doctor)
+    doctor.add_argument("recipe", metavar="RECIPE", nargs="?", help="a recipe's path, or the name of a shipped one")
+    doctor.add_argument("overrides", metavar="key=value", nargs="*", help="changes to the recipe")
+    doctor.add_argument("--json", action="store_true", help="for machines")
 
     text = "check, test and label a rubric, and hold its judge against people"
     workbench.add_arguments(
@@ -241,6 +246,18 @@ def _launch(options: argparse.Namespace) -> None:
     from rft.launch import launch
 
     print(launch(options.target, options.recipe, options.given), end="")
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    from rft import doctor, recipe
+    from rft.view.catalogue import print_findings
+
+    findings = doctor.examine(recipe.load(options.recipe, options.overrides) if options.recipe else None)
+    print_findings(findings, as_json=options.json)
+    missing = [f"{finding.what} ({finding.how})" for finding in findings if finding.missing]
+    if missing:
+        sys.stdout.flush()
+        raise StageError(f"doctor: {len(missing)} to mend: {'; '.join(missing)}.")
 
 
 if __name__ == "__main__":

@@ -130,6 +130,7 @@ def check(recipe: Recipe) -> list[tuple[str, str]]:
     from rft.score.audit import Audit
     from rft.score.stage import Scorer
     from rft.select.stage import Funnel
+    from rft.train import estimate as training
 
     # a recipe that only imports has none, and nothing below asks for it
     environment: Any = build("environment", recipe.environment, "environment") if recipe.environment else None
@@ -164,15 +165,25 @@ def check(recipe: Recipe) -> list[tuple[str, str]]:
         ("attempts a round", tasks),
         *estimate.rows(recipe, scorer, attempts, _collected(recipe)),
     ]
-    held_out = 0
     for split in recipe.evaluate.splits:
         count = len(draw_tasks(environment, split, recipe.evaluate.tasks, seed=recipe.seed))
-        held_out += count * recipe.evaluate.samples
         rows.append((f"evaluate {split}", f"{count} tasks x {recipe.evaluate.samples} samples"))
-    evaluations = sum(stage == "evaluate" for _, stage in Run(recipe).plan())
-    total = recipe.rounds * attempts + evaluations * held_out
+    total, evaluations = attempts_in_all(recipe)
     rows.append(("attempts in all", f"{total} over {recipe.rounds} rounds and {evaluations} evaluations"))
-    return rows
+    return [*rows, *training.rows(recipe, total)]
+
+
+def attempts_in_all(recipe: Recipe) -> tuple[int, int]:
+    """Attempts of a whole run, and the evaluations among its stages. Raises RecipeError."""
+    from rft.collect import draw_tasks
+
+    environment: Any = build("environment", recipe.environment, "environment") if recipe.environment else None
+    held_out = sum(
+        len(draw_tasks(environment, split, recipe.evaluate.tasks, seed=recipe.seed)) * recipe.evaluate.samples
+        for split in recipe.evaluate.splits
+    )
+    evaluations = sum(stage == "evaluate" for _, stage in Run(recipe).plan())
+    return recipe.rounds * _first_round(recipe, environment)[0] + evaluations * held_out, evaluations
 
 
 def _first_round(recipe: Recipe, environment: Any) -> tuple[int, str]:

@@ -21,6 +21,7 @@ COMMANDS = [
     "export",
     "show",
     "launch",
+    "doctor",
     "rubric",
     "rubric check",
     "rubric score",

@@ -13,7 +13,7 @@ ROWS = [
     {"rft.environments", "rft.sandboxes", "rft.agents", "rft.inference", "rft.pools", "rft.formats"},
     {"rft.collect", "rft.score", "rft.select", "rft.train"},
     {"rft.evaluate"},
-    {"rft.loop", "rft.view", "rft.compare", "rft.workbench", "rft.transfer", "rft.launch"},
+    {"rft.loop", "rft.view", "rft.compare", "rft.workbench", "rft.transfer", "rft.launch", "rft.doctor"},
     {"rft.cli"},
 ]
 FRIENDS = {
@@ -22,6 +22,7 @@ FRIENDS = {
     frozenset({"rft.compare", "rft.loop"}),
     frozenset({"rft.workbench", "rft.view"}),
     frozenset({"rft.transfer", "rft.loop"}),
+    frozenset({"rft.doctor", "rft.loop"}),
 }
 """Rooms of one row that may import each other: what drives rounds and what shows them, or what came of them."""
 FREE_ROWS = (1, 2)

@@ -1,7 +1,11 @@
 """What ships, on the terminal: recipes, rubrics, prompts, and every name that `use:` knows; and copies to edit."""
 
+import json
 import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -76,6 +80,18 @@ def print_rows(title: str, rows: list[tuple[str, str]]) -> None:
     table = _table(title)
     for what, how in rows:
         table.add_row(what, how)
+    Console().print(table)
+
+
+def print_findings(findings: Sequence[Any], *, as_json: bool) -> None:
+    """What `rft doctor` found: a mark, the thing, how it stands; or a list of objects in JSON."""
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+        return
+    table = _table("doctor")
+    table.add_column(overflow="fold")
+    for finding in findings:
+        table.add_row("✗" if finding.missing else "·", finding.what, finding.how)
     Console().print(table)
 
 

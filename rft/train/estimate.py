@@ -1,0 +1,131 @@
+"""What training a round will take, before anything is trained: rows a step, memory for the longest row, disk."""
+
+import json
+import os
+import struct
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rft.errors import StoreError
+from rft.recipe import Recipe
+from rft.rundir import Run
+from rft.store import Records
+from rft.train.options import deepspeed_path
+from rft.types import Example
+
+GIB = 2**30
+WEIGHT, GRADIENT, OPTIMIZER = 4, 4, 8
+"""Bytes of each parameter: weights and gradients in float32, AdamW's two moments."""
+ACTIVATION = 34
+"""Bytes that a token leaves for the backward pass, for each layer and unit of width, in half precision with attention
+that keeps no matrix of scores (Korthikanti et al., Reducing Activation Recomputation in Large Transformer Models)."""
+LOGIT = 8
+"""Bytes of a token's logit and its gradient, for each word of the vocabulary."""
+CHECKPOINTS_KEPT = 2
+"""Of a training that is going on, with the optimizer's state."""
+TRAJECTORY_BYTES = 60_000
+"""Of an attempt that is still to be made, with its report."""
+ON_CPU, ON_GPU = (8, 1), (1, 8)
+"""Rows at once and steps between updates, where the recipe says nothing."""
+
+
+def rows(recipe: Recipe, attempts: int) -> list[tuple[str, str]]:
+    """(what, how much) of training, for a recipe whose run makes `attempts` in all."""
+    found = [("training batch", _batch(recipe))]
+    needed = memory(recipe)
+    if needed is not None:
+        length, basis = longest_row(recipe)
+        found.append(
+            (
+                "training memory",
+                f"about {needed / GIB:.2g} GiB in each process for a row of {length:,} tokens ({basis})",
+            )
+        )
+    found.append(("disk", f"about {disk(recipe, attempts) / GIB:.2g} GiB for the whole run"))
+    return found
+
+
+def memory(recipe: Recipe) -> float | None:
+    """Bytes that a training process holds at the longest row; None where the model is not at hand."""
+    shape, parameters = _shape(recipe), _parameters(recipe)
+    if shape is None or parameters is None:
+        return None
+    stage = _zero_stage(recipe)
+    share = [1 / recipe.train.workers if stage >= least else 1.0 for least in (3, 2, 1)]
+    learnt = 0.01 if recipe.train.lora is not None else 1.0
+    fixed = parameters * (WEIGHT * share[0] + learnt * (GRADIENT * share[1] + OPTIMIZER * share[2]))
+    width, layers = shape.get("hidden_size", 0), shape.get("num_hidden_layers", 0)
+    length, _ = longest_row(recipe)
+    checkpointed = recipe.train.trl.get("gradient_checkpointing", False)
+    each = ACTIVATION * width * (1 + 2 * layers / ACTIVATION if checkpointed else layers)
+    return float(fixed + length * (each + LOGIT * shape.get("vocab_size", 0)))
+
+
+def longest_row(recipe: Recipe) -> tuple[int, str]:
+    """Tokens of the longest row to be expected, and what that rests on."""
+    path = Run(recipe).stage(1, "select").path / "examples.jsonl"
+    with suppress(StoreError):
+        longest = max((len(example.ids) for example in Records(path, Example)), default=0)
+        if longest:
+            return longest, "the longest of round 1"
+    limit = recipe.train.trl.get("max_length")
+    if limit:
+        return int(limit), "train.trl.max_length"
+    return int((_shape(recipe) or {}).get("max_position_embeddings", 0)), "the model's context"
+
+
+def disk(recipe: Recipe, attempts: int) -> float:
+    """Bytes of a whole run: a checkpoint each round, the state of the one that is being trained, the attempts."""
+    parameters = _parameters(recipe) or 0
+    trained = parameters * (0.01 if recipe.train.lora is not None else 1.0)
+    training = CHECKPOINTS_KEPT * trained * (WEIGHT + OPTIMIZER)
+    return recipe.rounds * parameters * WEIGHT + training + attempts * TRAJECTORY_BYTES
+
+
+def _batch(recipe: Recipe) -> str:
+    train, trl = recipe.train, recipe.train.trl
+    rows_, steps = ON_GPU if has_gpu() else ON_CPU
+    if trl.keys() & {"packing", "padding_free", "per_device_train_batch_size"}:
+        rows_, steps = ON_CPU
+    rows_ = trl.get("per_device_train_batch_size", rows_)
+    steps = trl.get("gradient_accumulation_steps", steps)
+    return f"{rows_} rows x {steps} steps x {train.workers} processes = {rows_ * steps * train.workers} rows an update"
+
+
+def has_gpu() -> bool:
+    """Whether this machine shows a GPU; asks the driver's files, since importing torch takes seconds."""
+    return Path("/dev/nvidia0").exists() and os.environ.get("CUDA_VISIBLE_DEVICES", "0") not in ("", "-1")
+
+
+def _zero_stage(recipe: Recipe) -> int:
+    if recipe.train.deepspeed is None:
+        return 0
+    config = json.loads(deepspeed_path(recipe.train.deepspeed).read_bytes())
+    return int(config.get("zero_optimization", {}).get("stage", 0))
+
+
+def _shape(recipe: Recipe) -> dict[str, Any] | None:
+    with suppress(OSError, ValueError):
+        config = json.loads((Path(Run(recipe).starting_policy()) / "config.json").read_bytes())
+        return config.get("text_config", config) if isinstance(config, dict) else None
+    return None
+
+
+def _parameters(recipe: Recipe) -> int | None:
+    """From the headers of the weights' files, which say each tensor's shape."""
+    files = sorted(Path(Run(recipe).starting_policy()).glob("*.safetensors"))
+    total = 0
+    for path in files:
+        with suppress(OSError, ValueError, struct.error), path.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(size, 100 << 20)))
+            total += sum(_count(one["shape"]) for name, one in header.items() if name != "__metadata__")
+    return total or None
+
+
+def _count(shape: list[int]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total

@@ -1,0 +1,115 @@
+"""`rft doctor`: what is there, what a recipe lacks, and exit code 1 when it lacks something."""
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rft import cli
+from rft.recipe import Recipe, load, shipped_content
+from rft.train import estimate
+
+RECIPE = """
+name: small
+policy: {model: kata-base, inference: {use: scripted, replies: [submit]}}
+environment: {use: kata, modules: [spans]}
+sandbox: {use: local}
+collect: {tasks: 4, samples: 2}
+evaluate: {tasks: 3, samples: 1}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (tmp_path / "small.yaml").write_text(RECIPE)
+    return "small.yaml"
+
+
+class Models(http.server.BaseHTTPRequestHandler):
+    """Knows one key."""
+
+    def do_GET(self) -> None:
+        known = self.headers.get("Authorization") == "Bearer sesame" and self.path == "/v1/models"
+        self.send_response(200 if known else 401)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Models) as one:
+        threading.Thread(target=one.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{one.server_port}/v1"
+        one.shutdown()
+
+
+def doctor(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, tuple[str, bool]], str]:
+    code = cli.main(["doctor", *arguments, "--json"])
+    captured = capsys.readouterr()
+    found = {one["what"]: (one["how"], one["missing"]) for one in json.loads(captured.out)}
+    return code, found, captured.err
+
+
+def test_a_recipe_that_lacks_nothing(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, found, err = doctor(capsys, recipe)
+    assert code == 0 and not err and not any(missing for _, missing in found.values())
+    assert found["local"] == ("works here", False) and "2." in found["torch"][0]
+    assert found["attempts in all"][0].startswith("14 over 1 rounds")
+    assert "rows an update" in found["training batch"][0] and "GiB" in found["disk"][0]
+
+
+def test_what_is_missing_is_named_and_the_exit_code_is_1(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, found, err = doctor(capsys, recipe, "collect.pool={use: ray, workers: 4, gpus: 99}")
+    assert code == 1 and found["GPUs"][1] and err.count("\n") == 1
+    assert "collect.pool reserves 396" in err
+
+
+def test_servers_are_asked_and_keys_never_shown(
+    recipe: str, server: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = f"policy.inference={{use: endpoint, url: '{server}', key_variable: MY_KEY}}"
+    monkeypatch.setenv("MY_KEY", "sesame")
+    assert doctor(capsys, recipe, section)[0] == 0
+    monkeypatch.setenv("MY_KEY", "wrong-secret")
+    code, found, err = doctor(capsys, recipe, section)
+    assert code == 1 and "refuses the key" in found["policy.inference"][0]
+    assert "wrong-secret" not in err + json.dumps(found)
+    monkeypatch.delenv("MY_KEY")
+    assert "MY_KEY is not set" in doctor(capsys, recipe, section)[2]
+    gone = "policy.inference={use: endpoint, url: 'http://127.0.0.1:9/v1'}"
+    assert "does not answer" in doctor(capsys, recipe, gone)[2]
+
+
+def test_a_wrong_recipe_is_exit_code_2(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor", recipe, "agent.use=bsh"]) == 2
+    assert "Did you mean" in capsys.readouterr().err
+
+
+def with_(path: str, *overrides: str) -> Recipe:
+    return load(path, list(overrides))
+
+
+def test_memory_follows_the_way_of_training(recipe: str) -> None:
+    kata = shipped_content("recipes") / "models" / "kata-base"
+    size = (kata / "model.safetensors").stat().st_size
+    plain = estimate.memory(with_(recipe, "train.trl={max_length: 1}"))
+    assert plain is not None and plain > size  # weights, gradients and two moments of at least as many bytes
+    split = estimate.memory(with_(recipe, "train.trl={max_length: 1}", "train.workers=4", "train.deepspeed=zero3"))
+    lora = estimate.memory(with_(recipe, "train.trl={max_length: 1}", "train.lora={r: 8}"))
+    longer = estimate.memory(with_(recipe, "train.trl={max_length: 4000}"))
+    assert split is not None and lora is not None and longer is not None
+    assert split == pytest.approx(plain / 4, rel=0.05) and lora < plain / 3 and longer > plain
+    assert estimate.memory(with_(recipe, "policy.model=somebody/on-the-hub")) is None
+
+
+def test_the_batch_is_what_the_recipe_says(recipe: str) -> None:
+    given = "train.trl={per_device_train_batch_size: 2, gradient_accumulation_steps: 8}"
+    rows = dict(estimate.rows(with_(recipe, given, "train.workers=4"), attempts=10))
+    assert rows["training batch"] == "2 rows x 8 steps x 4 processes = 64 rows an update"
