@@ -47,19 +47,19 @@ def suite(**changes: Any) -> Suite:
         "fail_to_pass": FAIL_TO_PASS,
         "pass_to_pass": PASS_TO_PASS,
         "test_patch": TEST_PATCH,
-        "timeout": 60,
+        "timeout": 300,
     }
     return Suite(**facts | changes)
 
 
 def graded(start: StartState, patch: str, plan: Suite, sandboxes: SandboxProvider | None = None) -> Outcome:
     """The outcome, in a sandbox of this machine unless another is given."""
-    return grade("sums", start, patch, plan, sandboxes or Local(timeout=60))
+    return grade("sums", start, patch, plan, sandboxes or Local(timeout=300))
 
 
 def answer(start: StartState, command: str) -> str:
     """The patch that is left of a command in a sandbox."""
-    sandbox = Local(timeout=60).open(start)
+    sandbox = Local(timeout=300).open(start)
     try:
         done = sandbox.run(command)
         assert done.exit_code == 0, done.output

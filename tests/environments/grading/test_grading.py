@@ -39,12 +39,12 @@ def test_bubblewrap_gives_the_same_verdicts(start: StartState) -> None:
         pytest.skip(reason)
     software = (*start.software, Path(sys.base_prefix).resolve())
     start = StartState(start.path, software)
-    assert graded(start, GOLD, suite(), Bubblewrap(timeout=60)).resolved is True
-    assert graded(start, "", suite(), Bubblewrap(timeout=60)).resolved is False
+    assert graded(start, GOLD, suite(), Bubblewrap(timeout=300)).resolved is True
+    assert graded(start, "", suite(), Bubblewrap(timeout=300)).resolved is False
 
 
 def test_run_tells_every_test_and_no_verdict(start: StartState) -> None:
-    tests = run("sums", start, GOLD, suite(), Local(timeout=60))
+    tests = run("sums", start, GOLD, suite(), Local(timeout=300))
     assert tests["tests/test_sums.py::test_text[a b]"] == "passed"
     assert len(tests) == 5
 
