@@ -20,7 +20,9 @@ from rft.errors import RecipeError, did_you_mean
 NAMES: dict[str, dict[str, str]] = {
     "environment": {
         "kata": "rft.environments.kata:Kata",
+        "commits": "rft.environments.commits:Commits",
         "mutate": "rft.environments.mutate:Mutate",
+        "swebench": "rft.environments.swebench:SweBench",
         "repository": "rft.environments.repository:Repository",
     },
     "sandbox": {

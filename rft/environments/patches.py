@@ -81,6 +81,57 @@ def make(path: str, old: str, new: str) -> str:
     return f"diff --git a/{path} b/{path}\n{body}" if body else ""
 
 
+def reverse(patch: str) -> str:
+    """The git patch that undoes a patch. Raises ValueError when the text is no patch, or holds binary files."""
+    return "".join(_reversed(line.text) for line in split(patch))
+
+
+_SWAPPED_HEADS = (
+    ("new file mode ", "deleted file mode "),
+    ("old mode ", "new mode "),
+    ("rename from ", "rename to "),
+)
+
+
+def _reversed(text: str) -> str:
+    """A file's part of a patch the other way round, its header's and its hunks' sides exchanged."""
+    first, *lines = _lines(text)
+    start = next((i for i, line in enumerate(lines) if _HUNK.match(line)), len(lines))
+    if any(line.startswith(("GIT binary patch", "Binary files ")) for line in lines[:start]):
+        raise ValueError("a binary file's patch cannot be reversed")
+    head = _reversed_head(lines[:start])
+    body = [_reversed_row(line) for line in lines[start:]]
+    return "".join([first, *head, *body])
+
+
+def _reversed_head(lines: list[str]) -> list[str]:
+    head = []
+    for line in lines:
+        for one, other in _SWAPPED_HEADS:
+            if line.startswith((one, other)):
+                line = other + line[len(one) :] if line.startswith(one) else one + line[len(other) :]
+                break
+        if found := re.fullmatch(r"index (\w+)\.\.(\w+)( \d+)?\n", line):
+            line = f"index {found[2]}..{found[1]}{found[3] or ''}\n"
+        head.append(line)
+    old = next((line for line in head if line.startswith("--- ")), "")
+    new = next((line for line in head if line.startswith("+++ ")), "")
+    sides = {old: f"--- {_other_side(new[4:])}", new: f"+++ {_other_side(old[4:])}"}
+    return [sides.get(line, line) if line in (old, new) else line for line in head]
+
+
+def _other_side(name: str) -> str:
+    quote = '"' if name.startswith('"') else ""
+    prefix = {"a/": "b/", "b/": "a/"}.get(name[len(quote) : len(quote) + 2])
+    return f"{quote}{prefix}{name[len(quote) + 2 :]}" if prefix else name
+
+
+def _reversed_row(line: str) -> str:
+    if found := re.match(r"@@ -(\S+) \+(\S+) @@", line):
+        return f"@@ -{found[2]} +{found[1]} @@{line[found.end() :]}"
+    return {"+": "-", "-": "+"}.get(line[:1], line[:1]) + line[1:]
+
+
 def _lines(text: str) -> list[str]:
     """Lines with their line feed; nothing else ends a line in a patch."""
     return re.findall(r"[^\n]*\n|[^\n]+", text)
