@@ -69,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     check = _add(commands, "check", "resolve, validate and import everything, derive what follows; run nothing", _check)
     _recipe_arguments(check)
     check.add_argument("--resolved", action="store_true", help="print the resolved recipe as YAML")
+    text = "grade every task's gold answer, which must resolve it, and doing nothing, which must not"
+    check.add_argument("--deep", action="store_true", help=text)
 
     run = _add(commands, "run", "every round; continues where it stopped", _run)
     _recipe_arguments(run)
@@ -190,6 +192,11 @@ def _check(options: argparse.Namespace) -> None:
         print(recipe.dump(loaded), end="")
     else:
         print_rows(f"recipe {loaded.name}", rows)
+    if options.deep:
+        from rft.verify import verify
+
+        for identity, why in verify(loaded):
+            print(f"{identity}: {why}", flush=True)
 
 
 def _run(options: argparse.Namespace) -> None:
