@@ -3,6 +3,16 @@
 import subprocess
 import sys
 
-for name in ("collector", "sandboxes", "inference", "judging", "judge_local", "recorder", "training", "memory"):
+for name in (
+    "collector",
+    "sandboxes",
+    "inference",
+    "judging",
+    "judge_local",
+    "recorder",
+    "training",
+    "mutate",
+    "memory",
+):
     print(f"== {name}", flush=True)
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *sys.argv[1:]], check=True)

@@ -50,7 +50,7 @@ class Repository:
     """Tasks in git repositories of your own, in a folder with one directory for each task.
 
     A task's directory holds `task.yaml`, `problem_statement.md`, `tests.json`, and, where you have them, `gold.patch`
-    and `test.patch` (tests that the agent does not see). `docs/my_repository.md` shows one.
+    and `test.patch` (tests that the agent does not see). `rft/environments/README.md` shows one.
     """
 
     path: str

@@ -68,7 +68,7 @@ class Mutate:
             hint = did_you_mean(split, SPLITS)
             raise RecipeError(f"environment: mutate has no split '{split}'; expected {', '.join(SPLITS)}.{hint}")
         found = trying.tasks(
-            self._folder(), self._candidates, self.count, workers=self.workers, title=f"tasks of {self._name()}"
+            self.folder(), self.candidates, self.count, workers=self.workers, title=f"tasks of {self._name()}"
         )
         return (task for task in found if task.split == split)
 
@@ -106,12 +106,14 @@ class Mutate:
         text = self.package or Path(self.path).expanduser().resolve().name.removesuffix(".tar.gz")
         return "".join(c if c.isalnum() or c in "-_" else " " for c in text).split()[0].lower()
 
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
+        """Where the tasks, what was tried, and what is known of the clean package are kept. Raises EnvironmentFault."""
         source, _ = self._source
         options = [self.python, self.packages, self.install, self.extras, self.tests, self.seed]
         return cache.folder("mutate", f"{self._name()}-{digest([EDITION, source, options])}")
 
-    def _candidates(self) -> list[trying.Candidate]:
+    def candidates(self) -> list[trying.Candidate]:
+        """Mutations in the order in which they are tried. Raises RecipeError, EnvironmentFault, SandboxError."""
         try:
             from rft.environments.mutate.making import Maker
         except ModuleNotFoundError:
@@ -120,7 +122,7 @@ class Mutate:
 
         sandboxes: SandboxProvider = plugins.build("sandbox", self.sandbox, "environment.sandbox")
         start = self._start("")
-        known = baseline.measure(self._name(), start, self.tests, sandboxes, self._folder(), 10 * self.grading_timeout)
+        known = baseline.measure(self._name(), start, self.tests, sandboxes, self.folder(), 10 * self.grading_timeout)
         maker = Maker(
             package=self._name(),
             start=start,
