@@ -86,8 +86,7 @@ def measure(arm: Arm, examples: Path, rows: list[Row], policy: Path, folder: Pat
     """Tokens read per second, and per second of processor time, of one epoch; a short training warms up before."""
     from transformers.utils import logging
 
-    from rft.train import sft
-    from rft.train.trainer import LearntLossTrainer, Trainer
+    from rft.train import sft, training
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -97,9 +96,10 @@ def measure(arm: Arm, examples: Path, rows: list[Row], policy: Path, folder: Pat
         model=str(policy), examples=str(examples), folder=str(folder), seed=0, tokens=None, workers=1,
         deepspeed=None, lora=None, trl=trl, resume=None, parent=0,
     )  # fmt: skip
-    sft.trainer_class = lambda config, branching=False: LearntLossTrainer if own_loss else Trainer
-    sft.build_trainer(spec, sft.sft_options(spec, rows[:16]), rows[:16]).train()
-    trainer = sft.build_trainer(spec, sft.sft_options(spec, rows), rows)
+    sft.trainer_class = lambda config, rows: sft.LearntLossTrainer if own_loss else sft.Trainer
+    method = training.method_of(spec)
+    training.build_trainer(spec, method, rows[:16]).train()
+    trainer = training.build_trainer(spec, method, rows)
     clock, processor = time.perf_counter(), time.process_time()
     trainer.train()
     tokens = sum(row.length for row in rows)

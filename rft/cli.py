@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     show = _add(commands, "show", "a row for each round; one attempt with its verdicts in the margin", _show)
     show.add_argument("run", metavar="RUN", help="a run's folder, or its name under runs/")
     show.add_argument("trajectory", metavar="TRAJECTORY", nargs="?", help="an attempt's id, or the start of one")
+    show.add_argument("--tokens", action="store_true", help="the attempt's tokens as they are trained on, in colours")
     show.add_argument("--json", action="store_true", help="for machines")
 
     launch = _add(commands, "launch", "print what runs a recipe on this machine, on a cluster, in a container", _launch)
@@ -243,7 +244,11 @@ def _show(options: argparse.Namespace) -> None:
     from rft.view.terminal import print_run, print_trajectory
 
     run = find_run(options.run)
-    if options.trajectory:
+    if options.tokens:
+        from rft.view.tokens import print_tokens
+
+        print_tokens(run, options.trajectory or "")
+    elif options.trajectory:
         print_trajectory(run, options.trajectory, as_json=options.json)
     else:
         print_run(run, as_json=options.json)

@@ -67,6 +67,13 @@ NAMES: dict[str, dict[str, str]] = {
         "max_tokens": "rft.select.rules:MaxTokens",
         "budget": "rft.select.rules:Budget",
     },
+    "teaching": {
+        "imitate": "rft.select.teaching:Imitate",
+        "pairs": "rft.select.teaching:Pairs",
+        "step_pairs": "rft.select.teaching:StepPairs",
+        "labels": "rft.select.teaching:Labels",
+        "advantages": "rft.select.advantages:Advantages",
+    },
     "tracker": {
         "none": "rft.tracking:Nowhere",
         "jsonl": "rft.tracking:JsonLines",

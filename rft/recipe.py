@@ -155,13 +155,33 @@ class Select:
 
     rules: list[Section] = field(default_factory=lambda: [{"use": "finished"}, {"use": "resolved"}])
     """Asked in order; the first that drops an attempt is the recorded reason."""
+    mask_steps: list[str] = field(default_factory=list)
+    """Criteria of `score.rubric`: a step that a verdict cites as showing one stays in the context and is not learnt."""
+    teach: Section = field(default_factory=lambda: {"use": "imitate"})
+    """What those kept teach: `imitate` for sft, `pairs` or `step_pairs` for dpo, `labels` for kto, `advantages` for
+    grpo."""
+
+
+@dataclass(kw_only=True)
+class Grpo:
+    """The policy gradient on stored attempts (`train.method: grpo`)."""
+
+    clip_low: float = 0.2
+    """A token's probability ratio below 1 minus this teaches nothing where the token is to become less likely."""
+    clip_high: float = 0.28
+    """A token's probability ratio above 1 plus this teaches nothing where the token is to become likelier."""
+    mismatch: float = 0.05
+    """A warning is given when engine and trainer differ by more than this before the first update, as the mean absolute
+    difference of log-probabilities."""
 
 
 @dataclass(kw_only=True)
 class Train:
     """Learning from what was kept."""
 
-    method: Literal["sft"] = "sft"
+    method: Literal["sft", "dpo", "kto", "grpo"] = "sft"
+    """Imitation, preference pairs, likes and dislikes, or the policy gradient; `select.teach` makes what it learns
+    from."""
     learn: Literal["replies", "everything"] = "replies"
     """What the policy wrote, or also what it read: only a policy made from scratch has a use for the latter."""
     tokens: int | None = None
@@ -172,8 +192,9 @@ class Train:
     """A name in launch/deepspeed, or a path."""
     lora: Section | None = None
     """Options of peft.LoraConfig, as they are."""
+    grpo: Grpo = field(default_factory=Grpo)
     trl: Section = field(default_factory=dict)
-    """Options of TRL's config class, as they are."""
+    """Options of TRL's config class, as they are: SFTConfig for sft and grpo, DPOConfig, KTOConfig."""
 
 
 @dataclass(kw_only=True)
@@ -430,6 +451,7 @@ _SECTIONS: dict[str, Any] = {
     "audit": Audit,
     "select": Select,
     "train": Train,
+    "grpo": Grpo,
     "evaluate": Evaluate,
     "compare": Compare,
 }

@@ -32,7 +32,7 @@ READS: dict[str, tuple[str, ...]] = {
     ),
     "score": ("seed", *_SCORING, "score.skip", "score.dropout", "score.audit"),
     "select": ("seed", "select", "policy.model", "policy.judging"),
-    "train": ("seed", "train", "policy.model"),
+    "train": ("seed", "train", "policy.model", "policy.sampling.temperature"),
     "evaluate": (
         *("seed", "policy.sampling", "policy.judging", "environment", "sandbox", "agent", *_SCORING),
         *("evaluate.rubric", "evaluate.splits", "evaluate.tasks", "evaluate.samples", "evaluate.promote_if"),

@@ -251,7 +251,7 @@ class Decision(Record, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class Example(Record, frozen=True, kw_only=True):
+class Example(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What the trainer sees: exact tokens and which of them are learnt."""
 
     id: str
@@ -260,10 +260,19 @@ class Example(Record, frozen=True, kw_only=True):
     ids: list[int]
     spans: list[tuple[int, int]]
     """`ids[start:end]` are learnt; everything else is context."""
+    steps: list[int] = []
+    """Of each span the attempt's step that it is; empty where spans are no steps."""
+    weights: list[float] = []
+    """Of each span how much it counts in the loss, alike where empty; for a policy gradient its advantage."""
+    logprobs: list[float] = []
+    """Natural-log probability of each learnt token when it was drawn, in order; empty where the engine did not tell."""
+    good: bool | None = None
+    """Whether this is to become likelier or less likely, where both are learnt from."""
+    pair: str = ""
+    """Names the pair that this is a side of: two examples, the better one first."""
     shared: int = 0
     """Above 0 the row branches: each span and what stands before it, back to the span before, follows the first
     `shared` tokens alone, and does not see the other spans."""
-    weight: float = 1.0
     provenance: str
     """`recorded`: the engine's own tokens; `rendered`: derived from messages under the prefix check."""
 

@@ -30,8 +30,12 @@ FREE_ROWS = (1, 2)
 HEAVY = {"torch", "ray", "trl", "deepspeed", "wandb", "transformers", "peft", "datasets", "accelerate"}
 HOLD_A_MODEL = {
     "rft/train/worker.py",
+    "rft/train/training.py",
     "rft/train/sft.py",
-    "rft/train/trainer.py",
+    "rft/train/preferences.py",
+    "rft/train/grpo.py",
+    "rft/train/losses.py",
+    "rft/train/order.py",
     "rft/train/branches.py",
     "rft/inference/engine.py",
     "rft/inference/attention.py",

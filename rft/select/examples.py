@@ -24,6 +24,7 @@ def examples_of(trajectory: Trajectory, tokenizer: Any) -> list[Example]:
         )
     for row in rows:
         _check_spans(trajectory.id, row)
+        _check_logprobs(trajectory.id, row)
     return [
         Example(
             id=f"{trajectory.id}/{number}",
@@ -31,6 +32,8 @@ def examples_of(trajectory: Trajectory, tokenizer: Any) -> list[Example]:
             task_id=trajectory.task_id,
             ids=row.ids,
             spans=[(start, end) for start, end, _ in row.spans],
+            steps=[step for _, _, step in row.spans],
+            logprobs=row.logprobs or [],
             provenance="recorded" if recorded else "rendered",
         )
         for number, row in enumerate(rows)
@@ -93,3 +96,12 @@ def _check_spans(identity: str, row: TokenRow) -> None:
                 "apart and after the prompt. The record is damaged: collect the attempt again."
             )
         end_before = end
+
+
+def _check_logprobs(identity: str, row: TokenRow) -> None:
+    learnt = sum(end - start for start, end, _ in row.spans)
+    if row.logprobs is not None and len(row.logprobs) != learnt:
+        raise StageError(
+            f"{identity}: {len(row.logprobs)} log-probabilities of {learnt} tokens that the policy produced; expected "
+            "one for each. The record is damaged: collect the attempt again."
+        )

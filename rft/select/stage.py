@@ -17,11 +17,17 @@ from rft.rundir import Run
 from rft.select.candidate import Candidate
 from rft.select.examples import examples_of
 from rft.select.lessons import Lessons
+from rft.select.masks import check_criteria, cited, without
+from rft.select.teaching import Taught, Teaching
 from rft.store import Records
 from rft.types import Decision, Example, Record, Trajectory
 
 BROKE_DOWN = "broke_down"
 """The rule that stands before all others: a breakdown is never learnt from."""
+MASKED = "mask_steps"
+"""The rule that drops attempts of which no step is left to learn."""
+TEACH = "teach"
+"""The last rule: what was kept and teaches nothing."""
 KEPT = "kept"
 
 
@@ -60,11 +66,12 @@ def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
         progress(f"round {round} select", len(candidates)) as advance,
     ):
         for group in candidates:
-            for candidate, decision in funnel.sift(group):
+            decided, taught = funnel.sift(group)
+            for decision in decided:
                 decide(decision)
-                for example in candidate.examples if decision.keep else []:
-                    learn(example)
-                    learnt += sum(end - start for start, end in example.spans)
+            for example in taught:
+                learn(example)
+                learnt += sum(end - start for start, end in example.spans)
             advance(f"{funnel.kept} kept")
     rows = funnel.rows()
     store.write_atomic(stage.path / "funnel.json", msgspec.json.format(msgspec.json.encode(rows)))
@@ -92,6 +99,7 @@ def groups(run: Run, round: int) -> "Groups":
         run.stage(round, "score").path / "reports.jsonl",
         seed=run.recipe.seed,
         learn=_learning(run.recipe, run.policy(round)),
+        mask=run.recipe.select.mask_steps,
     )
 
 
@@ -100,18 +108,29 @@ class Funnel:
 
     def __init__(self, recipe: Recipe) -> None:
         import_from_here()
-        self.names = [BROKE_DOWN, *_names(recipe.select.rules)]
+        chosen = recipe.select
+        check_criteria(chosen.mask_steps, recipe.score.rubric, "select.mask_steps")
+        self.names = [BROKE_DOWN, *([MASKED] if chosen.mask_steps else []), *_names(chosen.rules), TEACH]
+        self.teach: Teaching = build("teaching", chosen.teach, "select.teach")
+        check_criteria(getattr(self.teach, "criteria", ()), recipe.score.rubric, "select.teach")
+        self._taught = Taught(examples=[])
         self.rules: list[Callable[[Any], dict[str, str]]] = [
             _broke_down,
-            *(build("rule", section, f"select.rules.{i}") for i, section in enumerate(recipe.select.rules)),
+            *([_all_masked] if chosen.mask_steps else []),
+            *(build("rule", section, f"select.rules.{i}") for i, section in enumerate(chosen.rules)),
+            self._teach,
         ]
         self.seen = self.kept = 0
         self._dropped = [0] * len(self.rules)
         self._examples = [""] * len(self.rules)
         self._scores: dict[bool, list[float]] = {True: [0.0, 0.0], False: [0.0, 0.0]}
 
-    def sift(self, group: list[Candidate]) -> Iterator[tuple[Candidate, Decision]]:
-        """A decision on each attempt of a group. Raises StageError when a rule breaks down."""
+    def sift(self, group: list[Candidate]) -> tuple[list[Decision], list[Example]]:
+        """A decision on each attempt of a group, in its order, and what those kept teach.
+
+        Raises StageError when a rule breaks down.
+        """
+        self._taught = Taught(examples=[])
         inside, reasons = list(group), {}
         for number, (name, rule) in enumerate(zip(self.names, self.rules, strict=True)):
             for identity, why in self._ask(name, rule, inside).items():
@@ -119,18 +138,21 @@ class Funnel:
                 self._dropped[number] += 1
                 self._examples[number] = self._examples[number] or f"{identity}: {why}"
             inside = [c for c in inside if c.id not in reasons]
-        for candidate in group:
-            name, why = reasons.get(candidate.id, (KEPT, ""))
-            keep = candidate.id not in reasons
-            self.seen += 1
-            self.kept += keep
-            if candidate.score is not None:
-                self._scores[keep][0] += candidate.score
-                self._scores[keep][1] += 1
-            yield (
-                candidate,
-                Decision(id=candidate.id, task_id=candidate.trajectory.task_id, keep=keep, rule=name, reason=why),
-            )
+        return [self._decision(c, *reasons.get(c.id, (KEPT, ""))) for c in group], self._taught.examples
+
+    def _decision(self, candidate: Candidate, rule: str, why: str) -> Decision:
+        keep = rule == KEPT
+        self.seen += 1
+        self.kept += keep
+        if candidate.score is not None:
+            self._scores[keep][0] += candidate.score
+            self._scores[keep][1] += 1
+        return Decision(id=candidate.id, task_id=candidate.trajectory.task_id, keep=keep, rule=rule, reason=why)
+
+    def _teach(self, inside: list[Candidate]) -> dict[str, str]:
+        """Drops those that teach nothing; what the others teach is kept for the moment."""
+        self._taught = self.teach(inside)
+        return self._taught.dropped
 
     def _ask(self, name: str, rule: Callable[[Any], dict[str, str]], inside: list[Candidate]) -> dict[str, str]:
         if not inside:
@@ -149,6 +171,8 @@ class Funnel:
         """What each rule did, in order."""
         rows, before = [], self.seen
         for name, dropped, example in zip(self.names, self._dropped, self._examples, strict=True):
+            if name == TEACH and not dropped:
+                continue
             rows.append(FunnelRow(rule=name, before=before, dropped=dropped, after=before - dropped, example=example))
             before -= dropped
         return rows
@@ -172,6 +196,10 @@ def _breakdown(trajectory: Trajectory) -> str:
     return "" if known else "import: what the model read before its first turn is not known"
 
 
+def _all_masked(group: list[Candidate]) -> dict[str, str]:
+    return {c.id: "no step is left to learn" for c in group if not c.examples}
+
+
 def _names(rules: list[dict[str, Any]]) -> list[str]:
     """Each rule's name; a name that stands twice gets its position."""
     names = [str(section.get("use")) for section in rules]
@@ -181,7 +209,7 @@ def _names(rules: list[dict[str, Any]]) -> list[str]:
 class Groups:
     """The attempts at each task, in a drawn order of tasks; holds offsets, not records."""
 
-    def __init__(self, trajectories: Path, reports: Path, *, seed: int, learn: "Learning") -> None:
+    def __init__(self, trajectories: Path, reports: Path, *, seed: int, learn: "Learning", mask: list[str]) -> None:
         self._trajectories = Records(trajectories, Trajectory)
         self._reports = Records(reports, Report)
         self._report_at = self._reports.index()
@@ -190,6 +218,7 @@ class Groups:
             self._offsets.setdefault(record.task_id, []).append(offset)
         self._seed = seed
         self._learn = learn
+        self._mask = mask
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -205,10 +234,11 @@ class Groups:
         offset = self._report_at.get(trajectory.id)
         learnable = not _breakdown(trajectory) and any(step.reply or step.tool_calls for step in trajectory.steps)
         report = self._reports.at(offset) if offset is not None else None
+        examples = self._learn(trajectory, report) if learnable else []
         return Candidate(
             trajectory=trajectory,
             report=report,
-            examples=self._learn(trajectory, report) if learnable else [],
+            examples=without(examples, cited(report, self._mask)) if self._mask else examples,
             seed=self._seed,
         )
 

@@ -20,13 +20,19 @@ OURS = {
     "chat_template_path": "the tokens are the policy's own",
     "eos_token": "the tokens are the policy's own",
     "dataloader_drop_last": "it leaves out examples",
+    "truncation_mode": "examples are never cut",
 }
 """Options of TRL that would break exactness or the run's order, and why they are not the recipe's to set."""
+CONFIGS = {"sft": "SFTConfig", "dpo": "DPOConfig", "kto": "KTOConfig", "grpo": "SFTConfig"}
+"""`train.method` to TRL's config class."""
+TAUGHT = {"sft": {"imitate"}, "dpo": {"pairs", "step_pairs"}, "kto": {"labels"}, "grpo": {"advantages"}}
+"""`train.method` to the shipped names of `select.teach` that it learns from."""
 
 
 def check(recipe: Recipe) -> None:
     """Raises RecipeError for an option of `train` that its library does not know. Imports TRL, and peft for `lora`."""
-    check_trl(recipe.train.trl, budget=recipe.train.tokens)
+    check_method(recipe)
+    check_trl(recipe.train.trl, budget=recipe.train.tokens, method=recipe.train.method)
     if recipe.train.lora is not None:
         check_lora(recipe.train.lora)
     if recipe.train.deepspeed is not None:
@@ -35,13 +41,34 @@ def check(recipe: Recipe) -> None:
         raise RecipeError(f"train.tokens: is {recipe.train.tokens}; expected at least 1, or leave it out.")
 
 
-def check_trl(given: dict[str, Any], *, budget: int | None) -> None:
-    """Raises RecipeError for options that SFTConfig does not know, or that are not the recipe's to set."""
+def check_method(recipe: Recipe) -> None:
+    """Raises RecipeError where what is taught, or how it was drawn, is nothing that the method learns from."""
+    method, teach, sampling = recipe.train.method, recipe.select.teach.get("use"), recipe.policy.sampling
+    shipped = set().union(*TAUGHT.values())
+    if teach in shipped and teach not in TAUGHT[method]:
+        expected = " or ".join(f"{{use: {name}}}" for name in sorted(TAUGHT[method]))
+        raise RecipeError(f"train.method: {method} learns nothing from select.teach '{teach}'; expected {expected}.")
+    if method != "sft" and recipe.train.learn != "replies":
+        raise RecipeError(f"train.learn: is {recipe.train.learn}; {method} learns replies alone. Leave it out.")
+    if method != "sft" and recipe.policy.judging is not None:
+        raise RecipeError(f"train.method: is {method}; a policy that judges learns by sft. Leave it out.")
+    if method == "grpo" and (sampling.top_p < 1 or sampling.temperature <= 0):
+        raise RecipeError(
+            f"policy.sampling: temperature {sampling.temperature:g}, top_p {sampling.top_p:g}; grpo needs the whole "
+            "distribution that was drawn from: a temperature above 0 and top_p 1."
+        )
+
+
+def check_trl(given: dict[str, Any], *, budget: int | None, method: str = "sft") -> None:
+    """Raises RecipeError for options that TRL's config class does not know, or that are not the recipe's to set."""
     if not given:
         return  # importing TRL takes seconds
-    from trl import SFTConfig
+    import trl
 
-    _check_names(given, (field.name for field in dataclasses.fields(SFTConfig) if field.init), "train.trl", "SFTConfig")
+    config = getattr(trl, CONFIGS[method])
+    _check_names(
+        given, (field.name for field in dataclasses.fields(config) if field.init), "train.trl", CONFIGS[method]
+    )
     for key, why in OURS.items():
         if key in given:
             raise RecipeError(f"train.trl.{key}: cannot be set, {why}. Leave it out.")

@@ -32,14 +32,21 @@ class Spec(Record, frozen=True, kw_only=True):
 
     model: str
     examples: str
+    trajectories: str | None = None
+    """What the examples were made from, to see that no tool's output is learnt; None where there is nothing to see."""
     folder: str
     """The stage's folder; the trained model is left in `checkpoint` there."""
     seed: int
+    method: str = "sft"
     learn: str = "replies"
     tokens: int | None
     workers: int
     deepspeed: str | None
     lora: dict[str, Any] | None
+    temperature: float = 1.0
+    """What the engine divided logits by before it drew, where the method compares with that."""
+    clip: tuple[float, float] = (0.2, 0.28)
+    """How far a probability ratio may fall below and rise above 1."""
     trl: dict[str, Any]
     resume: str | None
     """A trainer's checkpoint to go on from."""

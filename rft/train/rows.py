@@ -4,7 +4,7 @@ The tokens go from file to file, so that memory does not grow with the number of
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,22 +17,28 @@ from rft.types import Example
 
 IGNORED = -100
 """The label of a token that is read and not learnt."""
-IDS, LABELS, BRANCHES = "input_ids", "labels", "branches"
-"""Columns. `branches` is of each token the number of its branch, 0 for what all branches read."""
+IDS, LABELS, BRANCHES, WEIGHTS, LOGPROBS = "input_ids", "labels", "branches", "weights", "logprobs"
+"""Columns, a number for each token. `branches` is the number of its branch, 0 for what all branches read; `weights` how
+much it counts; `logprobs` its log-probability when it was drawn."""
+CHOSEN, REJECTED, LIKED = "chosen_", "rejected_", "liked"
+"""What the columns of a pair's sides begin with; and whether a row of labelled ones is to become likelier."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What is known of an example without its tokens."""
+    """What is known of an example, or of a pair of them, without its tokens."""
 
     id: str
     number: int
     """Its place in the file, counted from 0."""
     length: int
-    """Tokens."""
+    """Tokens; of a pair's longer side."""
     learnt: int
     """Tokens that are learnt."""
+    tokens: int
+    """Tokens that are read; of both sides of a pair."""
     branching: bool = False
+    weighted: bool = False
 
 
 def read_rows(path: Path, learn: str = "replies") -> list[Row]:
@@ -40,38 +46,47 @@ def read_rows(path: Path, learn: str = "replies") -> list[Row]:
 
     Raises StageError for an example that cannot be learnt from exactly.
     """
-    return [_row(number, example, learn) for number, example in enumerate(Records(path, Example))]
+    return [row_of(number, example, learn) for number, example in enumerate(Records(path, Example))]
 
 
 def columns(path: Path, learn: str = "replies") -> Iterator[dict[str, Any]]:
-    """Of each example its columns, int32 arrays of its length: labels equal the ids in its spans, else IGNORED."""
+    """Of each example its columns, arrays of its length: labels equal the ids in its spans, else IGNORED."""
     for example in Records(path, Example):
-        yield {
-            IDS: np.asarray(example.ids, dtype=np.int32),
-            LABELS: _labels(example, learn),
-            BRANCHES: _branches(example),
-        }
+        yield columns_of(example, learn)
 
 
-def dataset(examples: Path, rows: Sequence[Row], learn: str, place: Path) -> Any:
-    """A `datasets.Dataset` of `rows`, which may repeat, over a file of all examples that is written to `place`.
+def pairs_of(path: Path) -> Iterator[tuple[Example, Example]]:
+    """The pairs of a file, better side first. Raises StageError where two that follow each other are no pair."""
+    sides = iter(Records(path, Example))
+    for better in sides:
+        worse = next(sides, None)
+        if worse is None or not better.pair or better.pair != worse.pair or not better.good or worse.good is not False:
+            raise StageError(
+                f"{better.id}: is not followed by the worse side of its pair; dpo learns from pairs, better side "
+                "first. Set select.teach to {use: pairs} or {use: step_pairs}."
+            )
+        yield better, worse
 
-    There are branches where a row has some.
+
+def lay_out(rows: Iterable[dict[str, Any]], chosen: Sequence[Row], kinds: dict[str, str], place: Path) -> Any:
+    """A `datasets.Dataset` of `chosen`, which may repeat, over a file of all `rows` that is written to `place`.
+
+    `kinds` names the columns that are taken, with the type of each, or of a list's items.
     """
     from datasets import Dataset, Features, List, Value
     from datasets.arrow_writer import ArrowWriter
 
-    names = [IDS, LABELS, BRANCHES] if any(row.branching for row in rows) else [IDS, LABELS]
     place.parent.mkdir(parents=True, exist_ok=True)
-    features = Features({name: List(Value("int32")) for name in names})
+    features = Features({name: Value(kind) if kind == "bool" else List(Value(kind)) for name, kind in kinds.items()})
     with ArrowWriter(path=str(place), features=features, writer_batch_size=100) as writer:
-        for row in columns(examples, learn):
-            writer.write({name: row[name] for name in names})
+        for row in rows:
+            writer.write({name: row[name] for name in kinds})
         writer.finalize()
-    return Dataset.from_file(str(place)).select([row.number for row in rows])
+    return Dataset.from_file(str(place)).select([row.number for row in chosen])
 
 
-def _row(number: int, example: Example, learn: str) -> Row:
+def row_of(number: int, example: Example, learn: str = "replies") -> Row:
+    """An example's row. Raises StageError when it cannot be learnt from exactly."""
     length = len(example.ids)
     for start, end in example.spans:
         if not 0 < start < end <= length:
@@ -82,16 +97,63 @@ def _row(number: int, example: Example, learn: str) -> Row:
     learnt = int((_labels(example, learn) != IGNORED).sum())
     if not learnt:
         raise StageError(f"{example.id}: no token of it is learnt; expected at least one. Redo select with --redo.")
-    if example.weight != 1.0:
-        raise StageError(
-            f"{example.id}: has weight {example.weight}; sft learns every token alike. Leave weights out of select."
-        )
+    _check_weights(example)
     if example.shared and not (example.shared < example.spans[0][0] and example.spans[-1][1] == length):
         raise StageError(
             f"{example.id}: branches after {example.shared} tokens, and its spans do not cover what follows; "
             "expected each branch to end with its span. Redo select with --redo."
         )
-    return Row(id=example.id, number=number, length=length, learnt=learnt, branching=bool(example.shared))
+    return Row(
+        id=example.id,
+        number=number,
+        length=length,
+        learnt=learnt,
+        tokens=length,
+        branching=bool(example.shared),
+        weighted=bool(example.weights),
+    )
+
+
+def _check_weights(example: Example) -> None:
+    if not example.weights:
+        return
+    if len(example.weights) != len(example.spans):
+        raise StageError(
+            f"{example.id}: has weights {example.weights[:4]} for {len(example.spans)} spans; expected a number for "
+            "each. Redo select with --redo."
+        )
+    if example.shared:
+        raise StageError(
+            f"{example.id}: branches, and has weights; expected one of the two. Leave weights out of select."
+        )
+    if not any(example.weights):
+        raise StageError(f"{example.id}: every weight of it is 0, so nothing is learnt. Redo select with --redo.")
+
+
+def columns_of(example: Example, learn: str = "replies") -> dict[str, Any]:
+    """An example's columns."""
+    return {
+        IDS: np.asarray(example.ids, dtype=np.int32),
+        LABELS: _labels(example, learn),
+        BRANCHES: _branches(example),
+        WEIGHTS: _weights(example),
+        LOGPROBS: _logprobs(example),
+    }
+
+
+def _weights(example: Example) -> Any:
+    found = np.ones(len(example.ids), dtype=np.float32)
+    for (start, end), weight in zip(example.spans, example.weights, strict=False):
+        found[start:end] = weight
+    return found
+
+
+def _logprobs(example: Example) -> Any:
+    """Those of the learnt tokens at their places, 0 elsewhere."""
+    found = np.zeros(len(example.ids), dtype=np.float32)
+    if example.logprobs:
+        found[np.concatenate([np.arange(start, end) for start, end in example.spans])] = example.logprobs
+    return found
 
 
 def _labels(example: Example, learn: str) -> Any:

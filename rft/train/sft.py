@@ -1,176 +1,103 @@
-"""Supervised fine-tuning on exact tokens with TRL's SFTTrainer: reads examples, leaves a plain checkpoint."""
+"""Imitation (`train.method: sft`): TRL's SFTTrainer on exact tokens, with a loss that is a plain function."""
 
-import json
-import math
-import os
-import shutil
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, TrainerCallback
-from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-from trl import SFTConfig
+from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+from trl.trainer.utils import pad
 
 from rft.errors import RecipeError, StageError
-from rft.plugins import first_line
-from rft.store import write_atomic
+from rft.store import Records
 from rft.train.branches import BranchCollator
-from rft.train.options import check_lora, check_trl
-from rft.train.process import Result, Spec
-from rft.train.resume import mark_complete
-from rft.train.rows import IGNORED, Row, check_lengths, dataset, read_rows, to_budget
-from rft.train.trainer import LearntLossTrainer, Trainer
+from rft.train.losses import imitation, learnt_logprobs, of_learnt
+from rft.train.order import Ordered
+from rft.train.process import Spec
+from rft.train.rows import BRANCHES, IDS, IGNORED, LABELS, WEIGHTS, Row, columns, lay_out, row_of
+from rft.types import Example
 
 PACK = 512
 """Where a recipe asks for packing: the least length of a packed row. Attention's cost grows with it."""
 
 
-def train(spec: Spec) -> None:
-    """Train as `spec` says and leave `checkpoint/` and `result.json` in its folder. Runs once in each rank."""
-    check_trl(spec.trl, budget=spec.tokens)
-    if spec.lora is not None:
-        check_lora(spec.lora)
-    rows = _rows(spec)
-    if spec.deepspeed and not torch.cuda.is_available():
-        import deepspeed
+class Sft:
+    """Rows of learnt tokens, each as likely as can be made."""
 
-        deepspeed.init_distributed("gloo")  # before the config, which else counts one process for ZeRO-3
-    options = sft_options(spec, rows)
-    trainer = build_trainer(spec, options, rows)
-    _check_processes(spec, trainer)
-    _check_prepared(rows, trainer.train_dataset)
-    before = time.monotonic()
-    trainer.train(resume_from_checkpoint=spec.resume)
-    seconds = time.monotonic() - before
-    trainer.save_model(str(Path(spec.folder) / "trainer" / "final"))
-    if trainer.accelerator.num_processes > 1:
-        trainer.accelerator.wait_for_everyone()
-    if trainer.is_world_process_zero():
-        write_checkpoint(spec)
-        result = _result(spec, rows, trainer.state, seconds)
-        write_atomic(Path(spec.folder) / "result.json", msgspec.json.encode(result))
+    config = SFTConfig
 
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
 
-def _rows(spec: Spec) -> list[Row]:
-    rows = read_rows(Path(spec.examples), spec.learn)
-    limit = getattr(AutoConfig.from_pretrained(spec.model).get_text_config(), "max_position_embeddings", None)
-    if limit is not None:
-        check_lengths(rows, limit, "the model's context")
-    if spec.trl.get("max_length") is not None:
-        check_lengths(rows, spec.trl["max_length"], "train.trl.max_length")
-    return rows if spec.tokens is None else to_budget(rows, spec.tokens, spec.seed)
+    def rows(self) -> list[Row]:
+        """Every example. Raises StageError for one that is not to be imitated."""
+        return [self._row(number, example) for number, example in enumerate(Records(Path(self.spec.examples), Example))]
 
+    def _row(self, number: int, example: Example) -> Row:
+        if example.good is False:
+            raise StageError(
+                f"{example.id}: is there to become less likely; sft makes what it learns likelier. "
+                "Set select.teach to {use: imitate}, or train.method to what select.teach is for."
+            )
+        if any(weight < 0 for weight in example.weights):
+            raise StageError(
+                f"{example.id}: has the weight {min(example.weights)}; expected none below 0 in sft. "
+                "Set select.teach to {use: imitate}, or train.method to grpo."
+            )
+        return row_of(number, example, self.spec.learn)
 
-def sft_options(spec: Spec, rows: Sequence[Row]) -> dict[str, Any]:
-    """The arguments of SFTConfig: the recipe's over defaults that suit the machine and the rows."""
-    folder = Path(spec.folder)
-    options = {
-        **_machine_defaults(spec),
-        "train_sampling_strategy": "group_by_length",
-        "seed": spec.seed,
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,  # a loss that is no number must be seen
-        "save_strategy": "steps",
-        "save_steps": 0.2,
-        "save_total_limit": 2,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "ddp_find_unused_parameters": False,
-        **({"num_train_epochs": 1} if spec.tokens is not None else {}),
-        **spec.trl,
-        "output_dir": str(folder / "trainer"),
-        "deepspeed": spec.deepspeed,
-    }
-    longest = max(row.length for row in rows)
-    if options.get("packing"):
-        options["max_length"] = spec.trl.get("max_length") or max(PACK, longest)
-    else:
-        options["max_length"] = None  # rows were checked; a limit here would cut them in silence
-    return options
+    def options(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """What suits these rows: nothing is cut, whole rows are packed."""
+        packing = bool(self.spec.trl.get("packing"))
+        longest = max(row.length for row in rows)
+        return {"max_length": self.spec.trl.get("max_length") or max(PACK, longest) if packing else None}
+
+    def dataset(self, rows: Sequence[Row], place: Path) -> Any:
+        """Ids and labels; branches and weights where a row has some."""
+        kinds = {IDS: "int32", LABELS: "int32"}
+        if any(row.branching for row in rows):
+            kinds[BRANCHES] = "int32"
+        if any(row.weighted for row in rows):
+            kinds[WEIGHTS] = "float32"
+        return lay_out(columns(Path(self.spec.examples), self.spec.learn), rows, kinds, place)
+
+    def trainer(self, config: SFTConfig, rows: Sequence[Row], common: dict[str, Any]) -> "Trainer":
+        """TRL's trainer. Raises RecipeError for rows and options that do not go together, StageError where TRL
+        prepared other rows than these."""
+        padding = padding_of(common["processing_class"])
+        if any(row.branching for row in rows):
+            common["data_collator"] = BranchCollator(padding)
+        elif any(row.weighted for row in rows):
+            common["data_collator"] = ColumnCollator(padding)
+        trainer = trainer_class(config, rows)(args=config, **common)
+        check_prepared(rows, trainer.train_dataset)
+        return trainer
 
 
-def _machine_defaults(spec: Spec) -> dict[str, Any]:
-    if torch.cuda.is_available():
-        # Attempts are long: eight of them at once is what fills a GPU's memory.
-        batch_is_given = spec.trl.keys() & {"packing", "padding_free", "per_device_train_batch_size"}
-        return {} if batch_is_given else {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8}
-    # Without variable-length kernels, attention over packed rows costs the square of what is packed: rows of like
-    # length side by side waste less.
-    return {
-        "use_cpu": True,
-        "bf16": computes_bfloat16(torch.cpu.get_capabilities()),
-        "gradient_checkpointing": False,
-        "dataloader_pin_memory": False,
-    }
+def trainer_class(config: SFTConfig, rows: Sequence[Row]) -> "type[Trainer]":
+    """TRL's own loss where it has a kernel for the learnt tokens alone, or where the recipe asks for another loss.
+
+    Raises RecipeError for rows that branch or have weights and options that do not go with that.
+    """
+    plain = config.loss_type == "nll" and not config.label_smoothing_factor and config.router_aux_loss_coef is None
+    for what, there in (("branch", any(r.branching for r in rows)), ("have weights", any(r.weighted for r in rows))):
+        if there and (not plain or config.packing or config.padding_free):
+            raise RecipeError(
+                f"train.trl: examples that {what} take the plain loss of unpacked rows. Leave other options out."
+            )
+        if there:
+            return LearntLossTrainer
+    return LearntLossTrainer if plain and not torch.cuda.is_available() else Trainer
 
 
-def computes_bfloat16(capabilities: Mapping[str, Any]) -> bool:
-    """Whether a processor multiplies bfloat16 itself; where it is emulated it is several times slower than float32."""
-    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-
-
-def build_trainer(spec: Spec, options: dict[str, Any], rows: Sequence[Row]) -> Trainer:
-    """TRL's trainer on the rows' exact tokens. Raises RecipeError for values that SFTConfig refuses."""
-    try:
-        config = SFTConfig(**options)
-    except (TypeError, ValueError) as error:
-        raise RecipeError(f"train.trl: {first_line(error)}.") from None
-    lora = None
-    if spec.lora is not None:
-        from peft import LoraConfig
-
-        lora = LoraConfig(**{"task_type": "CAUSAL_LM", **spec.lora})
-    branching = any(row.branching for row in rows)
-    tokenizer = AutoTokenizer.from_pretrained(spec.model)
-    return trainer_class(config, branching)(
-        model=spec.model,
-        args=config,
-        train_dataset=dataset(Path(spec.examples), rows, spec.learn, _own_file(spec)),
-        processing_class=tokenizer,
-        data_collator=BranchCollator(_padding(tokenizer)) if branching else None,
-        peft_config=lora,
-        callbacks=[Log(Path(spec.folder) / "log.jsonl"), Complete()],
-    )
-
-
-def _own_file(spec: Spec) -> Path:
-    """Where this process lays out its rows; gone with the trainer's folder."""
-    return Path(spec.folder) / "trainer" / f"rows-{os.environ.get('RANK', '0')}" / "rows.arrow"
-
-
-def _padding(tokenizer: Any) -> int:
+def padding_of(tokenizer: Any) -> int:
+    """The id that stands where a batch's shorter rows have ended."""
     return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
 
 
-def trainer_class(config: SFTConfig, branching: bool = False) -> type[Trainer]:
-    """TRL's own loss where it has a kernel for the learnt tokens alone, or where the recipe asks for another loss.
-
-    Raises RecipeError for rows that branch and options that cannot keep the branches apart.
-    """
-    plain = config.loss_type == "nll" and not config.label_smoothing_factor and config.router_aux_loss_coef is None
-    if branching and (not plain or config.packing or config.padding_free):
-        raise RecipeError(
-            "train.trl: examples that branch take the plain loss of unpacked rows. Leave other options out."
-        )
-    return LearntLossTrainer if plain and (branching or not torch.cuda.is_available()) else Trainer
-
-
-def _check_processes(spec: Spec, trainer: Trainer) -> None:
-    """A launcher that silently starts one plain process must not pass for a distributed training."""
-    here = trainer.accelerator
-    if here.num_processes != spec.workers or bool(spec.deepspeed) != (here.distributed_type == "DEEPSPEED"):
-        raise StageError(
-            f"train: runs in {here.num_processes} processes as {here.distributed_type}; expected {spec.workers}"
-            f"{' with DeepSpeed' if spec.deepspeed else ''}. Look at the variables RANK and WORLD_SIZE."
-        )
-
-
-def _check_prepared(rows: Sequence[Row], prepared: Any) -> None:
-    """TRL's own preparation lost no row and no learnt token."""
+def check_prepared(rows: Sequence[Row], prepared: Any) -> None:
+    """Raises StageError when TRL's own preparation lost a row or a learnt token."""
     sequences = learnt = 0
     for batch in prepared.with_format("numpy").iter(batch_size=256):
         packed = batch.get("seq_lengths")
@@ -184,67 +111,51 @@ def _check_prepared(rows: Sequence[Row], prepared: Any) -> None:
         )
 
 
-class Log(TrainerCallback):  # type: ignore[misc]
-    """One line of `log.jsonl` for each logged step."""
+class ColumnCollator(DataCollatorForLanguageModeling):  # type: ignore[misc]
+    """TRL's collator, which drops columns that it does not know, with those of one number a token."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.began = time.monotonic()
+    columns: Sequence[str] = (WEIGHTS,)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **rest: Any) -> None:
-        if logs and "loss" in logs and not math.isfinite(logs["loss"]):
-            raise StageError(
-                f"train: the loss is {logs['loss']} at step {state.global_step}; expected a number. "
-                "Lower train.trl.learning_rate and redo the stage with --redo."
-            )
-        if logs and "loss" in logs and state.is_world_process_zero:
-            seconds = round(time.monotonic() - self.began, 3)
-            line = {"step": state.global_step, "steps": state.max_steps, **logs, "seconds": seconds}
-            with self.path.open("ab") as file:
-                file.write(json.dumps(line, default=float).encode() + b"\n")
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """A batch; the columns are (batch, length), 0 in the padding."""
+        batch: dict[str, Any] = super().torch_call(examples)
+        for name in self.columns:
+            values = [torch.tensor(example[name]) for example in examples]
+            batch[name] = pad(values, padding_value=0, padding_side="right", pad_to_multiple_of=self.pad_to_multiple_of)
+        return batch
 
 
-class Complete(TrainerCallback):  # type: ignore[misc]
-    """Marks a checkpoint when every rank has written its part."""
+class Trainer(Ordered, SFTTrainer):  # type: ignore[misc]
+    """TRL's trainer, with our columns and our order."""
 
-    def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        if torch.distributed.is_initialized():
-            torch.distributed.barrier()
-        if state.is_world_process_zero:
-            mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+    own_columns: Sequence[str] = (BRANCHES, WEIGHTS)
 
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        self._signature_columns += [name for name in self.own_columns if name not in self._signature_columns]
 
-def write_checkpoint(spec: Spec) -> None:
-    """The trained weights as a plain model in the policy's own precision, with the policy's own tokenizer."""
-    final = Path(spec.folder) / "trainer" / "final"
-    fresh = Path(spec.folder) / "checkpoint.new"
-    unset_hf_deepspeed_config()  # under ZeRO-3 every load would be split among ranks that are gone
-    shutil.rmtree(fresh, ignore_errors=True)
-    config = AutoConfig.from_pretrained(spec.model)
-    if spec.lora is None:
-        model = AutoModelForCausalLM.from_pretrained(final, config=config, dtype=torch.float32)
-    else:
-        from peft import PeftModel
-
-        base = AutoModelForCausalLM.from_pretrained(spec.model, dtype=torch.float32)
-        model = PeftModel.from_pretrained(base, final).merge_and_unload()
-    if Path(spec.model, "generation_config.json").exists() or not Path(spec.model).exists():
-        model.generation_config = GenerationConfig.from_pretrained(spec.model)
-    model.to(config.dtype or torch.float32).save_pretrained(fresh)
-    AutoTokenizer.from_pretrained(spec.model).save_pretrained(fresh)
-    shutil.rmtree(Path(spec.folder) / "checkpoint", ignore_errors=True)
-    fresh.rename(Path(spec.folder) / "checkpoint")
+    def mean_over_step(self, losses: torch.Tensor, count: Any) -> torch.Tensor:
+        """The sum over `count`, the learnt tokens of the whole step on all processes; over their own number if None."""
+        if count is None:
+            return losses.sum() / max(1, len(losses))
+        loss = losses.sum() / torch.as_tensor(count).clamp(min=1)
+        return loss * self.accelerator.num_processes if self.args.average_tokens_across_devices else loss
 
 
-def _result(spec: Spec, rows: Sequence[Row], state: Any, seconds: float) -> Result:
-    started = int(Path(spec.resume).name.rpartition("-")[2]) if spec.resume else 0
-    tokens = round(sum(row.length for row in rows) * state.epoch)
-    here = tokens * (state.global_step - started) / max(1, state.global_step)
-    return Result(
-        examples=len(rows),
-        learnt_tokens=round(sum(row.learnt for row in rows) * state.epoch),
-        tokens=tokens,
-        steps=state.global_step,
-        seconds=round(seconds, 3),
-        tokens_per_second=round(here / seconds, 1),
-    )
+class LearntLossTrainer(Trainer):
+    """The mean cross-entropy of the learnt tokens, each times its weight where there are weights.
+
+    TRL's own loss has a kernel for learnt tokens on GPUs, and else scores every token; it knows no weights.
+    """
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The loss of one batch."""
+        if return_outputs or not self.model.training:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        inputs = dict(inputs)
+        weights = inputs.pop(WEIGHTS, None)
+        logprobs = learnt_logprobs(model, self.model.get_output_embeddings(), inputs)
+        losses = imitation(logprobs, None if weights is None else of_learnt(weights, inputs["labels"]))
+        return self.mean_over_step(losses, num_items_in_batch)

@@ -10,6 +10,7 @@ import msgspec
 from reward_models.judges.local import SETTINGS
 from rft.errors import StageError
 from rft.plugins import build
+from rft.progress import say
 from rft.recipe import Recipe
 from rft.rundir import Run, Stage
 from rft.store import write_atomic
@@ -17,6 +18,9 @@ from rft.train.options import deepspeed_path
 from rft.train.process import Result, Spec, logged, train_in_process
 from rft.train.resume import last_checkpoint, set_back
 from rft.types import Checkpoint
+
+TOLD = ("rewards/", "ratio/")
+"""What of the log besides the loss is a metric: its names begin so."""
 
 
 def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
@@ -40,7 +44,9 @@ def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
     if recipe.policy.judging is not None:
         judge = build("judge", {**recipe.policy.judging.judge, "model": spec.model}, "policy.judging.judge")
         write_atomic(stage.path / "checkpoint" / SETTINGS, msgspec.json.encode(judge.settings) + b"\n")
-    _finish(stage, spec, recipe.train.method, result)
+    _finish(stage, spec, result)
+    if recipe.train.method == "grpo":
+        _compare_with_engine(stage, recipe.train.grpo.mismatch)
 
 
 def _spec(recipe: Recipe, run: Run, round: int, stage: Stage, examples: Path) -> Spec:
@@ -50,9 +56,15 @@ def _spec(recipe: Recipe, run: Run, round: int, stage: Stage, examples: Path) ->
     return Spec(
         model=run.policy(round),
         examples=str(examples),
+        trajectories=str(attempts)
+        if (attempts := run.stage(round, "collect").path / "trajectories.jsonl").exists()
+        else None,
         folder=str(stage.path),
         seed=recipe.seed,
+        method=train.method,
         learn=train.learn,
+        temperature=recipe.policy.sampling.temperature,
+        clip=(train.grpo.clip_low, train.grpo.clip_high),
         tokens=train.tokens,
         workers=train.workers,
         deepspeed=str(deepspeed_path(train.deepspeed)) if train.deepspeed else None,
@@ -63,8 +75,20 @@ def _spec(recipe: Recipe, run: Run, round: int, stage: Stage, examples: Path) ->
     )
 
 
-def _finish(stage: Stage, spec: Spec, method: str, result: Result) -> None:
-    losses = [line["loss"] for line in logged(stage.path / "log.jsonl")]
+def _compare_with_engine(stage: Stage, limit: float) -> None:
+    """Warn where the trainer, before its first update, computes other probabilities than the engine recorded."""
+    found = logged(stage.path / "log.jsonl")[0]
+    if found["ratio/difference"] > limit:
+        say(
+            f"train: engine and trainer disagree before the first update: log-probabilities differ by "
+            f"{found['ratio/difference']:.3f} on average (limit {limit:g}), the ratio is {found['ratio/mean']:.3f}. "
+            "Look at precision (train.trl.bf16), sampling, and whether another policy made the attempts."
+        )
+
+
+def _finish(stage: Stage, spec: Spec, result: Result) -> None:
+    log = logged(stage.path / "log.jsonl")
+    losses = [line["loss"] for line in log]
     metrics = {
         "loss": fmean(losses),
         "loss_first": losses[0],
@@ -76,10 +100,13 @@ def _finish(stage: Stage, spec: Spec, method: str, result: Result) -> None:
         "steps": result.steps,
         "seconds": result.seconds,
     }
+    for name in log[0]:
+        if name.startswith(TOLD):
+            metrics |= {f"{name}_first": log[0][name], f"{name}_last": log[-1].get(name, log[0][name])}
     checkpoint = Checkpoint(
         path=str(stage.path / "checkpoint"),
         base=spec.model,
-        method=method,
+        method=spec.method,
         examples=result.examples,
         learnt_tokens=result.learnt_tokens,
         metrics=metrics,

@@ -26,7 +26,7 @@ def main() -> None:
         _become_launcher(spec.workers)
     if spec.deepspeed and not is_rank:
         _be_the_only_rank()
-    from rft.train.sft import train
+    from rft.train.training import train
 
     try:
         train(spec)

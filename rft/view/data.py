@@ -151,6 +151,9 @@ class Shown:
     decision: Decision | None = None
     learnt: dict[str, int] = field(default_factory=dict)
     """Example id to its learnt tokens; empty when nothing is learnt from the attempt."""
+    steps: dict[int, float] = field(default_factory=dict)
+    """Step to its weight in what is learnt, below 0 where it is to become less likely; a step that is only read, as
+    one that a verdict masks is, is not in it."""
 
     def citing(self, step: int) -> list[str]:
         """Criteria whose verdict cites a step."""
@@ -284,7 +287,14 @@ def _complete(run: Run, number: int, stage: str, trajectories: dict[str, Traject
             if example.trajectory_id in shown:
                 tokens = sum(end - start for start, end in example.spans)
                 shown[example.trajectory_id].learnt[example.id] = tokens
+                shown[example.trajectory_id].steps |= step_weights(example)
     return shown
+
+
+def step_weights(example: Example) -> dict[int, float]:
+    """Step to how much it counts in the loss; below 0 where it is to become less likely."""
+    weights = example.weights or [-1.0 if example.good is False else 1.0] * len(example.steps)
+    return dict(zip(example.steps, weights, strict=False))
 
 
 @dataclass(kw_only=True)

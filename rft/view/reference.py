@@ -22,6 +22,7 @@ SECTIONS = (
     ("score.audit.", recipe.Audit),
     ("select.", recipe.Select),
     ("train.", recipe.Train),
+    ("train.grpo.", recipe.Grpo),
     ("evaluate.", recipe.Evaluate),
     ("compare.", recipe.Compare),
 )

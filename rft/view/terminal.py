@@ -30,7 +30,7 @@ def print_run(run: Run, *, as_json: bool = False) -> None:
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(as_plain(gathered))).decode())
     else:
-        _console().print(run_tables(gathered))
+        console().print(run_tables(gathered))
 
 
 def print_trajectory(run: Run, identity: str, *, as_json: bool = False) -> None:
@@ -39,7 +39,7 @@ def print_trajectory(run: Run, identity: str, *, as_json: bool = False) -> None:
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(shown)).decode())
     else:
-        _console().print(attempt_view(shown))
+        console().print(attempt_view(shown))
 
 
 def run_tables(run: RunData) -> RenderableType:
@@ -98,7 +98,7 @@ def as_plain(run: RunData) -> dict[str, Any]:
     }
 
 
-def _console() -> Console:
+def console() -> Console:
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
 
@@ -178,20 +178,34 @@ def _step(shown: Shown, step: Step) -> Table:
     ending = "timed out" if step.timed_out else f"exit {step.exit_code}" if step.exit_code is not None else step.killed
     if ending:
         margin.append(f"\n{line(ending, 20)}", style="green" if step.exit_code == 0 else "red")
-    if shown.learnt and (step.reply or step.tool_calls):
-        margin.append(f"\nlearnt {step.completion_tokens or ''}".rstrip(), style="cyan")
+    told, colour = _learning(shown, step)
+    margin.append(told, style=colour)
     for row in shown.trajectory.tokens[1:]:
         if row.spans and row.spans[0][2] == step.index:
             margin.append(f"\nprefix broke:\n{row.repeated:,} tokens repeated", style="yellow")
     for criterion in shown.citing(step.index):
         margin.append(f"\n‹ {line(criterion, 19)}", style="magenta")
     said = f"{step.reply}\n{step.command or ''}" if step.tool_calls else step.reply
-    body = Text(clean(cut(said, MAX_OUTPUT)).strip(), style="cyan" if shown.learnt else "")
+    body = Text(clean(cut(said, MAX_OUTPUT)).strip(), style=colour)
     if step.problem:
         body.append(f"\nnot run: {line(step.problem)}", style="red")
     body.append(f"\n{clean(cut(step.observation, MAX_OUTPUT)).rstrip()}", style="dim")
     table.add_row(margin, body)
     return table
+
+
+def _learning(shown: Shown, step: Step) -> tuple[str, str]:
+    """What the margin says of a turn that is learnt from, and its colour."""
+    weight = shown.steps.get(step.index)
+    if weight is None:
+        return ("\nread, not learnt", "yellow") if shown.steps and (step.reply or step.tool_calls) else ("", "")
+    word = f"learnt {step.completion_tokens or ''}".rstrip() if weight > 0 else "made less likely"
+    return f"\n{word}" + ("" if abs(weight) == 1 else f" × {abs(weight):.2f}"), learnt_colour(weight)
+
+
+def learnt_colour(weight: float) -> str:
+    """Of what is to become likelier, less likely, or neither."""
+    return "cyan" if weight > 0 else "red" if weight < 0 else "yellow"
 
 
 def _outcome(shown: Shown) -> RenderableType:
@@ -211,7 +225,9 @@ def _outcome(shown: Shown) -> RenderableType:
     if shown.decision is not None:
         word = "kept" if shown.decision.keep else f"dropped by {line(shown.decision.rule)}"
         text.append(f"\n{word} {line(shown.decision.reason)}".rstrip(), style="bold")
-    text.append(f"\n{sum(shown.learnt.values()):,} tokens are learnt: what the policy wrote" if shown.learnt else "")
+    if shown.learnt:
+        steps = f" of {len(shown.steps)} of {len(trajectory.steps)} turns" if shown.steps else ""
+        text.append(f"\n{sum(shown.learnt.values()):,} tokens are learnt{steps}")
     patch = Text(clean(cut(trajectory.patch, MAX_OUTPUT)).rstrip(), style="dim")
     return Panel(Group(text, patch) if trajectory.patch else text, box=box.ROUNDED)
 

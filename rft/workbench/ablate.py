@@ -89,7 +89,9 @@ class _Variant:
 
     def take(self, group: Sequence[Candidate]) -> None:
         """Decide on a group."""
-        for candidate, decision in self._funnel.sift([self._rescored(candidate) for candidate in group]):
+        rescored = [self._rescored(candidate) for candidate in group]
+        decisions, _ = self._funnel.sift(rescored)
+        for candidate, decision in zip(rescored, decisions, strict=True):
             if decision.keep:
                 self.kept[candidate.id] = candidate
 

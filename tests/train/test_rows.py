@@ -10,7 +10,7 @@ from training_cases import make_examples  # type: ignore[import-not-found]
 
 from rft.errors import StageError
 from rft.store import Records
-from rft.train.rows import IGNORED, Row, check_lengths, columns, dataset, read_rows, to_budget
+from rft.train.rows import IGNORED, Row, check_lengths, columns, lay_out, read_rows, to_budget
 from rft.types import Example
 
 
@@ -45,7 +45,7 @@ def test_the_trainer_s_data_set_repeats_rows_as_the_budget_says(tmp_path: Path) 
             append(example)
     chosen = to_budget(read_rows(file), 200, seed=3)
     assert len(chosen) > len(made)
-    rows = dataset(file, chosen, "replies", tmp_path / "rows.arrow")
+    rows = lay_out(columns(file), chosen, {"input_ids": "int32", "labels": "int32"}, tmp_path / "rows.arrow")
     assert rows.column_names == ["input_ids", "labels"]
     assert [row["input_ids"] for row in rows] == [made[row.number].ids for row in chosen]
     assert [sum(label != IGNORED for label in row["labels"]) for row in rows] == [row.learnt for row in chosen]
@@ -58,7 +58,8 @@ def test_the_trainer_s_data_set_repeats_rows_as_the_budget_says(tmp_path: Path) 
         ({"spans": [(0, 2)]}, "claims to learn"),
         ({"spans": [(2, 9)]}, "claims to learn"),
         ({"spans": [(2, 2)]}, "claims to learn"),
-        ({"weight": 0.5}, "has weight 0.5"),
+        ({"weights": [0.5]}, r"has weights \[0.5\] for 2 spans"),
+        ({"weights": [0.0, 0.0]}, "every weight of it is 0"),
     ],
 )
 def test_rows_that_cannot_be_learnt_exactly_are_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
@@ -75,7 +76,10 @@ def test_a_row_that_is_too_long_is_refused_with_the_rule_that_drops_it(tmp_path:
 
 @given(learnt=st.lists(st.integers(1, 50), min_size=1, max_size=12), tokens=st.integers(1, 400), seed=st.integers(0, 9))
 def test_a_budget_is_reached_and_passed_by_less_than_a_row(learnt: list[int], tokens: int, seed: int) -> None:
-    rows = [Row(id=str(number), number=number, length=count, learnt=count) for number, count in enumerate(learnt)]
+    rows = [
+        Row(id=str(number), number=number, length=count, learnt=count, tokens=count)
+        for number, count in enumerate(learnt)
+    ]
     chosen = to_budget(rows, tokens, seed)
     total = sum(row.learnt for row in chosen)
     assert tokens <= total < tokens + chosen[-1].learnt

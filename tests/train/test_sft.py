@@ -11,7 +11,7 @@ from training_cases import make_examples  # type: ignore[import-not-found]
 from rft.errors import StageError
 from rft.store import Records
 from rft.train.process import Result, Spec
-from rft.train.rows import IGNORED, Row, columns, read_rows
+from rft.train.rows import IGNORED, Row, columns
 from rft.types import Example
 
 torch = pytest.importorskip("torch")
@@ -34,11 +34,12 @@ def spec(tmp_path: Path, policy: Path) -> Spec:
 
 
 def trainer_of(spec: Spec, **trl: Any) -> tuple[Any, list[Row]]:
-    from rft.train.sft import build_trainer, sft_options
+    from rft.train.training import build_trainer, method_of
 
     spec = msgspec.structs.replace(spec, trl={**spec.trl, **trl})
-    rows = read_rows(Path(spec.examples))
-    return build_trainer(spec, sft_options(spec, rows), rows), rows
+    method = method_of(spec)
+    rows = method.rows()
+    return build_trainer(spec, method, rows), rows
 
 
 PACKED = {"packing": True, "per_device_train_batch_size": 1}
@@ -60,12 +61,12 @@ def test_the_loss_sees_exactly_the_learnt_tokens(spec: Spec, batch: dict[str, An
 
 
 def test_preparation_that_loses_tokens_is_noticed(spec: Spec) -> None:
-    from rft.train.sft import _check_prepared
+    from rft.train.sft import check_prepared
 
     trainer, rows = trainer_of(spec)
-    _check_prepared(rows, trainer.train_dataset)
+    check_prepared(rows, trainer.train_dataset)
     with pytest.raises(StageError, match="TRL prepared 24 rows with 264 learnt tokens; expected 23 with 253"):
-        _check_prepared(rows[1:], trainer.train_dataset)
+        check_prepared(rows[1:], trainer.train_dataset)
 
 
 @pytest.mark.parametrize("batch", [{}, PACKED], ids=["padded", "packed"])
@@ -92,7 +93,7 @@ def test_loss_and_gradients_equal_those_of_trl(spec: Spec, batch: dict[str, Any]
 def test_the_order_of_rows_follows_seed_and_epoch_and_wastes_little() -> None:
     import random
 
-    from rft.train.trainer import LengthGrouped
+    from rft.train.order import LengthGrouped
 
     lengths = [random.Random(number).randrange(100, 300) for number in range(203)]
     epoch = 0.0
@@ -128,7 +129,7 @@ def weights(folder: Path) -> dict[str, Any]:
 
 
 def test_the_same_seed_gives_the_same_weights(spec: Spec, tmp_path: Path) -> None:
-    from rft.train.sft import train
+    from rft.train.training import train
 
     trained = []
     for seed in (0, 0, 1):
@@ -146,7 +147,7 @@ def test_the_same_seed_gives_the_same_weights(spec: Spec, tmp_path: Path) -> Non
 def test_lora_leaves_a_plain_model_that_has_learnt(spec: Spec, policy: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    from rft.train.sft import train
+    from rft.train.training import train
 
     train(msgspec.structs.replace(spec, lora={"r": 4, "target_modules": "all-linear"}))
     checkpoint = Path(spec.folder) / "checkpoint"
@@ -179,6 +180,6 @@ def test_a_loss_that_is_no_number_ends_the_training(spec: Spec) -> None:
     ],
 )
 def test_bfloat16_is_used_only_where_the_processor_has_it(capabilities: dict[str, bool], expected: bool) -> None:
-    from rft.train.sft import computes_bfloat16
+    from rft.train.training import computes_bfloat16
 
     assert computes_bfloat16(capabilities) is expected

@@ -3,6 +3,8 @@
 import random
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from rft.recipe import Recipe
 from rft.rundir import Run
 from rft.types import Example
@@ -31,3 +33,14 @@ def make_examples(count: int, *, seed: int = 0, length: int = 60) -> list[Exampl
             )
         )
     return examples
+
+
+def make_pairs(count: int) -> list[Example]:
+    """Pairs with one prompt of four tokens, better side first."""
+    better, worse = make_examples(count, seed=1), make_examples(count, seed=2, length=80)
+    sides = []
+    for one, other in zip(better, worse, strict=True):
+        pair = f"{one.id} > other"
+        sides.append(replace(one, good=True, pair=pair))
+        sides.append(replace(other, id=f"{one.id}/other", ids=one.ids[:4] + other.ids[4:], good=False, pair=pair))
+    return sides

@@ -239,6 +239,7 @@ def _selection(run: Run, round: int, pairs: list[tuple[Trajectory, Report]]) -> 
                     task_id=trajectory.task_id,
                     ids=row.ids,
                     spans=[(a, b) for a, b, _ in row.spans],
+                    steps=[step for _, _, step in row.spans],
                     provenance="recorded",
                 )
             )

@@ -1,13 +1,17 @@
 """What `rft show` prints, of whole and of half-finished runs, and of hostile attempts."""
 
+import io
 import re
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from rft.errors import RecipeError
+from rft.inference.fresh import train_tokenizer
 from rft.rundir import Run
-from rft.view import terminal
+from rft.types import Example
+from rft.view import terminal, tokens
 from rft.view.data import find
 
 HOSTILE_ID = "spans-000/02/02"
@@ -71,6 +75,43 @@ def test_an_attempt_shows_turns_verdicts_and_decision(finished: Run, capsys: pyt
     assert "150 tokens are learnt" in text
     assert "‹ " in text
     assert "kept" in text
+
+
+def test_turns_tell_how_they_are_learnt(finished: Run) -> None:
+    shown = next(
+        shown
+        for sample in range(48)
+        if (shown := find(finished, f"spans-{sample // 4:03d}/01/{sample % 4:02d}")).learnt
+    )
+    shown.steps = {1: 1.0, 2: -0.75, 3: 0.5, 4: 1.0}
+    console = Console(width=150, record=True, file=io.StringIO())
+    console.print(terminal.attempt_view(shown))
+    text = console.export_text()
+    assert "made less likely" in text
+    assert "read, not learnt" in text
+    assert f"of 4 of {len(shown.trajectory.steps)} turns" in text
+
+
+def test_the_tokens_of_an_attempt_are_told_apart() -> None:
+    tokenizer = train_tokenizer(["list the files and open them"] * 20, 280, 256)
+    read, wrote, printed, last = (tokenizer.encode(text) for text in ("Mend it.", "ls", "code.py\x1b[2J", "submit"))
+    ids = [*read, *wrote, *printed, *last]
+    one, two = len(read), len(read) + len(wrote) + len(printed)
+    example = Example(
+        id="a/0", trajectory_id="a", task_id="t", ids=ids, spans=[(one, one + len(wrote)), (two, len(ids))],
+        steps=[1, 2], weights=[1.0, -0.25], provenance="recorded",
+    )  # fmt: skip
+    text = tokens.row(example, tokenizer)
+    assert text.plain == "Mend it.‹step 1›lscode.py␛[2J‹step 2 × -0.25›submit"
+    styles = {text.plain[span.start : span.end]: str(span.style) for span in text.spans}
+    assert styles["ls"] == "cyan"
+    assert styles["submit"] == "red"
+    assert styles["Mend it."] == styles["code.py␛[2J"] == "dim"
+
+
+def test_tokens_of_an_attempt_that_is_not_learnt_are_refused_with_the_rule(finished: Run) -> None:
+    with pytest.raises(RecipeError, match=r"nothing is learnt from it \(dropped by broke_down"):
+        tokens.print_tokens(finished, "spans-000/01/01")
 
 
 def test_a_breakdown_names_its_cause(finished: Run, capsys: pytest.CaptureFixture[str]) -> None:

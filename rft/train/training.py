@@ -1,0 +1,241 @@
+"""A training from its start to a plain checkpoint: what every `train.method` has in common."""
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, TrainerCallback
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+from rft.errors import RecipeError, StageError
+from rft.plugins import first_line
+from rft.store import write_atomic
+from rft.train.leaks import check_learnt_text
+from rft.train.options import check_lora, check_trl
+from rft.train.process import Result, Spec
+from rft.train.resume import mark_complete
+from rft.train.rows import Row, check_lengths, to_budget
+
+
+class Method(Protocol):
+    """One `train.method`, made for a Spec."""
+
+    config: Any
+    """TRL's config class."""
+
+    def rows(self) -> list[Row]:
+        """Everything there is to learn from, in order. Raises StageError for what cannot be learnt from exactly."""
+
+    def options(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """Options of `config` that stand over the recipe's."""
+
+    def dataset(self, rows: Sequence[Row], place: Path) -> Any:
+        """The rows' tokens as a `datasets.Dataset`, laid out in a file at `place`."""
+
+    def trainer(self, config: Any, rows: Sequence[Row], common: dict[str, Any]) -> Any:
+        """TRL's trainer, from what all methods give it."""
+
+
+METHODS = {
+    "sft": "rft.train.sft:Sft",
+    "dpo": "rft.train.preferences:Dpo",
+    "kto": "rft.train.preferences:Kto",
+    "grpo": "rft.train.grpo:Grpo",
+}
+"""`train.method` to its class; importing one takes seconds, so the others are left alone."""
+
+
+def method_of(spec: Spec) -> Method:
+    """The method that a spec names."""
+    module, _, name = METHODS[spec.method].partition(":")
+    made: Method = getattr(import_module(module), name)(spec)
+    return made
+
+
+def train(spec: Spec) -> None:
+    """Train as `spec` says and leave `checkpoint/` and `result.json` in its folder. Runs once in each rank."""
+    check_trl(spec.trl, budget=spec.tokens, method=spec.method)
+    if spec.lora is not None:
+        check_lora(spec.lora)
+    method = method_of(spec)
+    rows = _rows(spec, method)
+    if spec.deepspeed and not torch.cuda.is_available():
+        import deepspeed
+
+        deepspeed.init_distributed("gloo")  # before the config, which else counts one process for ZeRO-3
+    trainer = build_trainer(spec, method, rows)
+    _check_processes(spec, trainer)
+    before = time.monotonic()
+    trainer.train(resume_from_checkpoint=spec.resume)
+    seconds = time.monotonic() - before
+    trainer.save_model(str(Path(spec.folder) / "trainer" / "final"))
+    if trainer.accelerator.num_processes > 1:
+        trainer.accelerator.wait_for_everyone()
+    if trainer.is_world_process_zero():
+        write_checkpoint(spec)
+        result = _result(spec, rows, trainer.state, seconds)
+        write_atomic(Path(spec.folder) / "result.json", msgspec.json.encode(result))
+
+
+def _rows(spec: Spec, method: Method) -> list[Row]:
+    rows = method.rows()
+    limit = getattr(AutoConfig.from_pretrained(spec.model).get_text_config(), "max_position_embeddings", None)
+    if limit is not None:
+        check_lengths(rows, limit, "the model's context")
+    if spec.trl.get("max_length") is not None:
+        check_lengths(rows, spec.trl["max_length"], "train.trl.max_length")
+    if spec.trajectories is not None:
+        check_learnt_text(Path(spec.examples), Path(spec.trajectories), AutoTokenizer.from_pretrained(spec.model))
+    return rows if spec.tokens is None else to_budget(rows, spec.tokens, spec.seed)
+
+
+def options_of(spec: Spec, method: Method, rows: Sequence[Row]) -> dict[str, Any]:
+    """The arguments of TRL's config class: the recipe's over defaults that suit the machine, and the method's own."""
+    return {
+        **_machine_defaults(spec),
+        "train_sampling_strategy": "group_by_length",
+        "seed": spec.seed,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # a loss that is no number must be seen
+        "save_strategy": "steps",
+        "save_steps": 0.2,
+        "save_total_limit": 2,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "ddp_find_unused_parameters": False,
+        **({"num_train_epochs": 1} if spec.tokens is not None else {}),
+        **spec.trl,
+        **method.options(rows),
+        "output_dir": str(Path(spec.folder) / "trainer"),
+        "deepspeed": spec.deepspeed,
+    }
+
+
+def _machine_defaults(spec: Spec) -> dict[str, Any]:
+    if torch.cuda.is_available():
+        # Attempts are long: eight of them at once is what fills a GPU's memory.
+        batch_is_given = spec.trl.keys() & {"packing", "padding_free", "per_device_train_batch_size"}
+        return {} if batch_is_given else {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8}
+    # Without variable-length kernels, attention over packed rows costs the square of what is packed: rows of like
+    # length side by side waste less.
+    return {
+        "use_cpu": True,
+        "bf16": computes_bfloat16(torch.cpu.get_capabilities()),
+        "gradient_checkpointing": False,
+        "dataloader_pin_memory": False,
+    }
+
+
+def computes_bfloat16(capabilities: Mapping[str, Any]) -> bool:
+    """Whether a processor multiplies bfloat16 itself; where it is emulated it is several times slower than float32."""
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def build_trainer(spec: Spec, method: Method, rows: Sequence[Row]) -> Any:
+    """TRL's trainer on the rows' exact tokens. Raises RecipeError for values that its config class refuses."""
+    try:
+        config = method.config(**options_of(spec, method, rows))
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"train.trl: {first_line(error)}.") from None
+    lora = None
+    if spec.lora is not None:
+        from peft import LoraConfig
+
+        lora = LoraConfig(**{"task_type": "CAUSAL_LM", **spec.lora})
+    common = {
+        "model": spec.model,
+        "train_dataset": method.dataset(rows, _own_file(spec)),
+        "processing_class": AutoTokenizer.from_pretrained(spec.model),
+        "peft_config": lora,
+        "callbacks": [Log(Path(spec.folder) / "log.jsonl"), Complete()],
+    }
+    return method.trainer(config, rows, common)
+
+
+def _own_file(spec: Spec) -> Path:
+    """Where this process lays out its rows; gone with the trainer's folder."""
+    return Path(spec.folder) / "trainer" / f"rows-{os.environ.get('RANK', '0')}" / "rows.arrow"
+
+
+def _check_processes(spec: Spec, trainer: Any) -> None:
+    """A launcher that silently starts one plain process must not pass for a distributed training."""
+    here = trainer.accelerator
+    if here.num_processes != spec.workers or bool(spec.deepspeed) != (here.distributed_type == "DEEPSPEED"):
+        raise StageError(
+            f"train: runs in {here.num_processes} processes as {here.distributed_type}; expected {spec.workers}"
+            f"{' with DeepSpeed' if spec.deepspeed else ''}. Look at the variables RANK and WORLD_SIZE."
+        )
+
+
+class Log(TrainerCallback):  # type: ignore[misc]
+    """One line of `log.jsonl` for each logged step."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.began = time.monotonic()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **rest: Any) -> None:
+        if logs and "loss" in logs and not math.isfinite(logs["loss"]):
+            raise StageError(
+                f"train: the loss is {logs['loss']} at step {state.global_step}; expected a number. "
+                "Lower train.trl.learning_rate and redo the stage with --redo."
+            )
+        if logs and "loss" in logs and state.is_world_process_zero:
+            seconds = round(time.monotonic() - self.began, 3)
+            line = {"step": state.global_step, "steps": state.max_steps, **logs, "seconds": seconds}
+            with self.path.open("ab") as file:
+                file.write(json.dumps(line, default=float).encode() + b"\n")
+
+
+class Complete(TrainerCallback):  # type: ignore[misc]
+    """Marks a checkpoint when every rank has written its part."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()
+        if state.is_world_process_zero:
+            mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+def write_checkpoint(spec: Spec) -> None:
+    """The trained weights as a plain model in the policy's own precision, with the policy's own tokenizer."""
+    final = Path(spec.folder) / "trainer" / "final"
+    fresh = Path(spec.folder) / "checkpoint.new"
+    unset_hf_deepspeed_config()  # under ZeRO-3 every load would be split among ranks that are gone
+    shutil.rmtree(fresh, ignore_errors=True)
+    config = AutoConfig.from_pretrained(spec.model)
+    if spec.lora is None:
+        model = AutoModelForCausalLM.from_pretrained(final, config=config, dtype=torch.float32)
+    else:
+        from peft import PeftModel
+
+        base = AutoModelForCausalLM.from_pretrained(spec.model, dtype=torch.float32)
+        model = PeftModel.from_pretrained(base, final).merge_and_unload()
+    if Path(spec.model, "generation_config.json").exists() or not Path(spec.model).exists():
+        model.generation_config = GenerationConfig.from_pretrained(spec.model)
+    model.to(config.dtype or torch.float32).save_pretrained(fresh)
+    AutoTokenizer.from_pretrained(spec.model).save_pretrained(fresh)
+    shutil.rmtree(Path(spec.folder) / "checkpoint", ignore_errors=True)
+    fresh.rename(Path(spec.folder) / "checkpoint")
+
+
+def _result(spec: Spec, rows: Sequence[Row], state: Any, seconds: float) -> Result:
+    started = int(Path(spec.resume).name.rpartition("-")[2]) if spec.resume else 0
+    tokens = round(sum(row.tokens for row in rows) * state.epoch)
+    here = tokens * (state.global_step - started) / max(1, state.global_step)
+    return Result(
+        examples=len(rows),
+        learnt_tokens=round(sum(row.learnt for row in rows) * state.epoch),
+        tokens=tokens,
+        steps=state.global_step,
+        seconds=round(seconds, 3),
+        tokens_per_second=round(here / seconds, 1),
+    )
