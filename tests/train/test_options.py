@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rft.errors import RecipeError
-from rft.recipe import Policy, Recipe, Train, shipped_content
+from rft.recipe import Policy, Recipe, Sampling, Select, Train, shipped_content
 from rft.train import check
 from rft.train.options import deepspeed_path
 
@@ -35,7 +35,32 @@ def test_a_wrong_option_is_one_line_that_names_it(train: dict[str, Any], words: 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("method", "teach", "words"),
+    [
+        (
+            "dpo",
+            "imitate",
+            r"dpo learns nothing from select.teach 'imitate'; expected \{use: pairs\} or \{use: step_pairs\}",
+        ),
+        ("sft", "pairs", "sft learns nothing from select.teach 'pairs'"),
+        ("kto", "labels", "train.trl.train_sampling_strategy: cannot be set"),
+        ("grpo", "advantages", "policy.sampling: temperature 1, top_p 0.9; grpo needs"),
+    ],
+)
+def test_a_method_and_what_it_learns_from_go_together(method: Any, teach: str, words: str) -> None:
+    made = recipe(method=method, trl={"train_sampling_strategy": "random"})
+    made.select = Select(teach={"use": teach})
+    made.policy.sampling = Sampling(top_p=0.9)
+    with pytest.raises(RecipeError, match=words):
+        check(made)
+
+
 def test_right_options_pass() -> None:
+    for method, teach in (("dpo", "step_pairs"), ("kto", "labels"), ("grpo", "advantages"), ("dpo", "my.team:pairs")):
+        made = recipe(method=method, trl={"learning_rate": 1e-4} if method == "grpo" else {"beta": 0.2})
+        made.select = Select(teach={"use": teach})
+        check(made)
     check(recipe(trl={"learning_rate": 1e-4, "num_train_epochs": 2}, lora={"r": 4, "target_modules": "all-linear"}))
     check(recipe(tokens=100, deepspeed="zero2"))
 
