@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reward_models.types import Report, Verdict
@@ -157,6 +157,7 @@ def test_the_step_baseline_leaves_the_gradient_s_expectation_as_it_is(go_on: flo
     assert abs(expectation(go_on, alive_only) - truth) > 0.1
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=8))
 def test_normalised_scores_have_mean_0_and_spread_1(values: list[float]) -> None:
     found = normalised(values)
@@ -165,6 +166,7 @@ def test_normalised_scores_have_mean_0_and_spread_1(values: list[float]) -> None
         assert sum(value * value for value in found) == pytest.approx(len(values) - 1, rel=1e-6)
 
 
+@settings(deadline=None)
 @given(
     masked=st.sets(st.integers(0, 6)),
     lengths=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), min_size=1, max_size=6),
