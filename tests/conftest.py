@@ -6,10 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from rft.types import Completion, Message, Outcome, Step, StopReason, Task, TokenRow, Trajectory
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("rft", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("rft")
 
 FENCE = "```"
 
