@@ -66,7 +66,7 @@ def test_a_dump_reads_back_as_the_same_recipe(path: Path, tmp_path: Path) -> Non
         ("collect.samples=many", "collect.samples: Value 'many'"),
         ("collect.samples=0", "expected at least 1"),
         ("score.unknown=maybe", "leave_out"),
-        ("train.method=dpo", "sft"),
+        ("train.method=ppo", "sft"),
         ("collect.samples", "expected key=value"),
         ("select.rules.7.use=x", "select.rules.7.use"),
         ("rounds=[", "cannot be set"),
