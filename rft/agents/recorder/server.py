@@ -137,6 +137,10 @@ class Entrance:
         """Stop listening and hang up."""
         self.is_closed = True
         if self.server is not None:
+            for listening in self.server.sockets:
+                asyncio.get_running_loop().remove_reader(listening.fileno())
+            for _ in range(4):  # a server that is closed between a connection's arrival and its greeting forgets it
+                await asyncio.sleep(0)
             self.server.close()
         for task in self.connections:
             task.cancel()
