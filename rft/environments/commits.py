@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from rft import plugins
-from rft.environments import cache, facts, grading, patches, python, snapshots, trying
+from rft.environments import cache, facts, grading, patches, python, snapshots, splits, trying
 from rft.environments.trying import Tried
-from rft.errors import EnvironmentFault, RecipeError, did_you_mean
+from rft.errors import EnvironmentFault, RecipeError
 from rft.interfaces import SandboxProvider, StartState
 from rft.store import digest
 from rft.types import Outcome, Task
@@ -70,9 +70,7 @@ class Commits:
 
     def tasks(self, split: str) -> Iterator[Task]:
         """The tasks of a split, newest first; made when they are not there. Raises RecipeError, EnvironmentFault."""
-        if split not in SPLITS:
-            hint = did_you_mean(split, SPLITS)
-            raise RecipeError(f"environment: commits has no split '{split}'; expected {', '.join(SPLITS)}.{hint}")
+        splits.check("commits", split, SPLITS)
         every = list(
             trying.tasks(self._folder(), self._candidates, self.count, workers=self.workers, title="tasks of commits")
         )

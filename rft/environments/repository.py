@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rft.environments import facts, grading, python, snapshots, task_folder
+from rft.environments import facts, grading, python, snapshots, splits, task_folder
 from rft.errors import RecipeError, did_you_mean
 from rft.interfaces import SandboxProvider, StartState
 from rft.types import Outcome, Task
@@ -70,9 +70,7 @@ class Repository:
         """The tasks of a split by the name of their directories. Raises RecipeError."""
         every = [self._task(directory) for directory in task_folder.directories(Path(self.path).expanduser())]
         known = sorted({task.split for task in every})
-        if split not in known:
-            hint = did_you_mean(split, known)
-            raise RecipeError(f"environment: {self.path} has no split '{split}'; expected {', '.join(known)}.{hint}")
+        splits.check(self.path, split, known)
         return (task for task in every if task.split == split)
 
     def start_state(self, task: Task) -> StartState:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rft.environments import patches
+from rft.environments import patches, splits
 from rft.environments.kata import grading, repository
 from rft.errors import EnvironmentFault, RecipeError, did_you_mean
 from rft.interfaces import SandboxProvider, StartState
@@ -58,10 +58,7 @@ class Kata:
 
     def tasks(self, split: str) -> Iterator[Task]:
         """The tasks of a split in the order of the file. Raises RecipeError for an unknown split."""
-        if split not in SPLITS:
-            raise RecipeError(
-                f"environment: kata has no split '{split}'; expected {', '.join(SPLITS)}.{did_you_mean(split, SPLITS)}"
-            )
+        splits.check("kata", split, SPLITS)
         return (
             task
             for task in Records(TASKS, Task)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rft import plugins
-from rft.environments import cache, facts, grading, python, snapshots, trying
-from rft.errors import RecipeError, did_you_mean
+from rft.environments import cache, facts, grading, python, snapshots, splits, trying
+from rft.errors import RecipeError
 from rft.interfaces import SandboxProvider, StartState
 from rft.store import digest, digest_path
 from rft.types import Outcome, Task
@@ -64,9 +64,7 @@ class Mutate:
 
     def tasks(self, split: str) -> Iterator[Task]:
         """The tasks of a split; makes all of them when they are not there yet. Raises RecipeError, EnvironmentFault."""
-        if split not in SPLITS:
-            hint = did_you_mean(split, SPLITS)
-            raise RecipeError(f"environment: mutate has no split '{split}'; expected {', '.join(SPLITS)}.{hint}")
+        splits.check("mutate", split, SPLITS)
         found = trying.tasks(
             self.folder(), self.candidates, self.count, workers=self.workers, title=f"tasks of {self._name()}"
         )

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from rft.environments import facts, grading, python, snapshots
+from rft.environments import facts, grading, python, snapshots, splits
 from rft.environments.swebench import rows
-from rft.errors import EnvironmentFault, RecipeError, did_you_mean
+from rft.errors import EnvironmentFault, RecipeError
 from rft.interfaces import SandboxProvider, StartState
 from rft.types import Outcome, Task
 
@@ -58,9 +58,7 @@ class SweBench:
 
     def tasks(self, split: str) -> Iterator[Task]:
         """The tasks of a split in the order of the rows. Raises RecipeError."""
-        if split not in SPLITS:
-            hint = did_you_mean(split, SPLITS)
-            raise RecipeError(f"environment: swebench has no split '{split}'; expected {', '.join(SPLITS)}.{hint}")
+        splits.check("swebench", split, SPLITS)
         wanted = set(self.instances or [])
         for row in rows.read(self.path, self.hub_split):
             if self.instances is not None and row.get("instance_id") not in wanted:
