@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SANDBOX ?= bubblewrap
+JOBS ?= 2
 INSTALLED := $(VENV)/.installed
 
 .PHONY: quickstart test check bench docs install system clean
@@ -14,13 +15,13 @@ test: system  ## lint, types and tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: install  ## lint, types and the quick tests only
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not process" -x
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow and not process" -x
 
 bench: system  ## every performance claim, side by side in one run, and the comparison of arms (hours)
 	$(BIN)/python -m benchmarks

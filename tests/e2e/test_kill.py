@@ -53,7 +53,8 @@ def recipe(tmp_path: Path, name: str) -> Path:
 
 def start(path: Path) -> "subprocess.Popen[bytes]":
     log = path.with_suffix(".log").open("ab")
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    # Ray's workers are nice by default, and starve beside other tests.
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
     return subprocess.Popen(
         [sys.executable, "-m", "rft.cli", "run", str(path)], stdout=log, stderr=log, env=environment
     )
