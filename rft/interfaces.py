@@ -13,17 +13,35 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+class Image(Protocol):
+    """A container image that is on this machine."""
+
+    @property
+    def identity(self) -> str:
+        """The digest of its content."""
+
+    def copy(self, folder: str, place: Path) -> None:
+        """Put the files of one of its folders into an empty directory. Raises SandboxError."""
+
+
 @dataclass(frozen=True)
 class StartState:
     """What a sandbox holds when it opens."""
 
-    path: Path
-    """A read-only directory, a git repository with one commit; the sandbox works on a throw-away copy of it."""
+    path: Path | None
+    """A read-only directory, a git repository with one commit; the sandbox works on a throw-away copy of it. None
+    where `image` alone has the files."""
     software: tuple[Path, ...] = ()
     """Directories shown read-only at their own paths, such as a virtual environment and its interpreter; `bin/` of
     the first leads PATH."""
     image: str = ""
     """The container image that the task asks for, where containers run; other sandboxes do without."""
+    unpack: Callable[[Image], Path] | None = None
+    """Makes, once, what `path` would be from the files of `image`. Raises EnvironmentFault or SandboxError."""
+    programs: tuple[str, ...] = ()
+    """Folders of `image` that lead PATH; one that is not there does no harm."""
+    covered: tuple[str, ...] = ()
+    """Folders of `image` that are shown empty, such as those that hold the task's tests."""
 
 
 class Sandbox(Protocol):
@@ -76,6 +94,17 @@ class SandboxProvider(Protocol):
 
     def open(self, start: StartState) -> Sandbox:
         """A sandbox on a throw-away copy of `start.path`, which is never changed. Raises SandboxError."""
+
+
+@runtime_checkable
+class RunsImages(Protocol):
+    """A sandbox provider that runs container images. A task's is the fact `image` among its `meta`, if it has one."""
+
+    def plan(self, images: Sequence[str]) -> str:
+        """Which of these images are here, which are to come, and the room for them; one line."""
+
+    def fetch(self, images: Sequence[str]) -> None:
+        """Have these images on this machine before they are wanted. Raises SandboxError when there is no room."""
 
 
 class Environment(Protocol):

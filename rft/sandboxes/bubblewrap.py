@@ -25,7 +25,7 @@ from pathlib import Path
 from rft.errors import SandboxError
 from rft.interfaces import StartState
 from rft.sandboxes import groups, mounts, seccomp
-from rft.sandboxes.limits import Limits, environment, interpreter, programs, supervise
+from rft.sandboxes.limits import Limits, directory, environment, interpreter, programs, supervise
 from rft.sandboxes.session import Session
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,7 @@ class Bubblewrap(Limits):
 
     def open(self, start: StartState) -> Session:
         """A sandbox on an overlay or a copy of the start state. Raises SandboxError."""
+        directory(start, "bubblewrap")  # raises here, before there is a thread
         try:
             group = groups.make(self.memory_bytes, self.processes)
         except OSError as error:
@@ -110,7 +111,7 @@ class Bubblewrap(Limits):
     ) -> "subprocess.Popen[bytes]":
         """Start bwrap from the calling thread, which stays until bwrap ends."""
         prefix = Path(sys.base_prefix).resolve()
-        start_state = start.path.absolute()
+        start_state = directory(start, "bubblewrap")
         readable = [prefix, *map(Path, self.readable), *(path.absolute() for path in start.software)]
         shown = [str(path) for path in dict.fromkeys(readable) if not path.is_relative_to("/usr")]
         wrapper: list[str] = []

@@ -5,19 +5,20 @@ host only the start state, the software and the interpreter, read-only. The supe
 is shown to it as a file, so the daemon must run on this machine.
 """
 
+import dataclasses
 import functools
 import importlib.util
 import itertools
-import json
 import os
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +26,8 @@ from rft.errors import SandboxError
 from rft.interfaces import StartState
 from rft.sandboxes import groups, seccomp
 from rft.sandboxes.bubblewrap import HOME, SCRATCH, SCRATCH_BYTES, START, USER, WORK
-from rft.sandboxes.limits import Limits, environment, interpreter, programs, size
+from rft.sandboxes.images import Client, LocalImage, Source
+from rft.sandboxes.limits import Limits, directory, environment, interpreter, programs, size
 from rft.sandboxes.session import Session
 
 LIBRARY, CHANNEL, PYTHON, BIN = "/run/rft/lib", "/run/rft/channel", "/run/rft/python", "/run/rft/bin"
@@ -44,15 +46,11 @@ _ENTER = (
     "supervisor.main()\n"
 )
 _count = itertools.count()
-_pulling = threading.Lock()
 
 
 @dataclass(kw_only=True)
 class Docker(Limits):
-    """A container for each sandbox. Memory and processes are docker's to limit, CPU time each process's own.
-
-    A command that the memory limit ends is told as ended by signal 9.
-    """
+    """A container for each sandbox. Memory and processes are docker's to limit, CPU time each process's own."""
 
     image: str = ""
     """The image of tasks that name none."""
@@ -61,25 +59,34 @@ class Docker(Limits):
     pull: bool = True
     """Pull an image that is not there; otherwise that is an error."""
     free: str = "10g"
-    """Nothing is pulled or built when the disk of the temporary folder has less room than this."""
+    """Nothing is pulled or built when the disk that images lie on has less room than this."""
     user: str = f"{USER}:{USER}"
     """Who commands run as, in the container."""
     flags: list[str] = field(default_factory=list)
-    """Passed to the program before its verb, such as `--cgroup-manager=cgroupfs`."""
+    """Passed to the program before its verb, such as `--host=unix:///run/other.sock` or podman's `--runtime=runc`."""
     options: list[str] = field(default_factory=list)
-    """Passed to `run`, such as `--runtime=runc`."""
+    """Passed to its verb `run`, such as `--ulimit=nofile=1024:1024`."""
     program: str = field(default="docker", init=False)
     _paths: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.free_bytes = size("free", self.free)
+        self.client = Client(self.program, self.flags)
+        self.source = Source(self.client, self._folder, self.pull, size("free", self.free))
+
+    def plan(self, images: Sequence[str]) -> str:
+        """Which images are here, which are to come, and the room for them; `image` for tasks that name none."""
+        return self.source.plan([image for image in (image or self.image for image in images) if image])
+
+    def fetch(self, images: Sequence[str]) -> None:
+        """Pull or build what is not here. Raises SandboxError when the disk is full to the watermark."""
+        self.source.fetch([image for image in (image or self.image for image in images) if image])
 
     def missing(self) -> str:
         """Asks the daemon, and removes containers that programs left behind which are gone."""
         if shutil.which(self.program) is None:
             return f"{self.program} is not installed; install it, or choose sandbox.use=bubblewrap"
-        asked = self._call("version", "--format", "{{.Server.Version}}")
+        asked = self.client("version", "--format", "{{.Server.Version}}")
         if asked.returncode != 0:
             why = asked.stderr.strip().splitlines()[-1:] or ["no answer"]
             return f"{self.program} has no daemon that answers: {why[0]}; start it, or choose sandbox.use=bubblewrap"
@@ -90,8 +97,10 @@ class Docker(Limits):
         """A sandbox on a copy of the start state in a fresh container. Raises SandboxError."""
         image = start.image or self.image
         if not image:
-            raise SandboxError(f"sandbox {self.program}: the task names no image; expected one in sandbox.image.")
-        self._have(image)
+            raise self.client.fault("the task names no image; expected one in sandbox.image.")
+        self.source.have(image)
+        local = LocalImage(self.client, image)
+        start = dataclasses.replace(start, path=start.path if start.unpack is None else start.unpack(local))
         folder = Path(tempfile.mkdtemp(prefix=f"rft-{os.getpid()}-"))
         name = f"{groups.prefix()}{os.getpid()}-{next(_count)}"
         try:
@@ -105,6 +114,7 @@ class Docker(Limits):
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
+                    cwd=folder,  # podman's monitor leaves a file where it stands when memory runs out
                 )
                 channel = self._called(listening, process, name)
         except BaseException:
@@ -115,16 +125,10 @@ class Docker(Limits):
             self._remove(name)
             shutil.rmtree(folder, ignore_errors=True)
 
-        session = Session(
-            process,
-            channel,
-            self,
-            kind=self.program,
-            after=after,
-            memory_kills=lambda: 0,
-        )
+        kills = groups.watch(_caller(channel)).memory_kills
+        session = Session(process, channel, self, kind=self.program, after=after, memory_kills=kills)
         try:
-            session.boot(self._settings(image, start), copy=True)
+            session.boot(self._settings(local, start), copy=True)
         except SandboxError:
             session.close()
             raise
@@ -132,37 +136,12 @@ class Docker(Limits):
 
     def reap(self) -> None:
         """Remove containers whose program is gone."""
-        listed = self._call("ps", "-a", "--filter", f"label={LABEL}", "--format", '{{.ID}} {{.Label "' + LABEL + '"}}')
+        listed = self.client("ps", "-a", "--filter", f"label={LABEL}", "--format", "{{.ID}} {{.Labels}}")
+        owned = re.compile(rf"{re.escape(LABEL)}[=:]{re.escape(groups.prefix())}(\d+)")
         for line in listed.stdout.splitlines():
-            identity, _, owner = line.partition(" ")
-            process = owner.removeprefix(groups.prefix())
-            if process != owner and process.isdigit() and not Path(f"/proc/{process}").exists():
-                self._remove(identity)
-
-    # --- images ---
-
-    def _have(self, image: str) -> None:
-        """See to it that an image is there: one thread at a time builds or pulls."""
-        if self._call("image", "inspect", image).returncode == 0:
-            return
-        with _pulling:
-            if self._call("image", "inspect", image).returncode == 0:
-                return
-            room = shutil.disk_usage(tempfile.gettempdir()).free
-            if room < self.free_bytes:
-                raise SandboxError(
-                    f"sandbox {self.program}: image '{image}' is not there and the disk has {room >> 20} MiB left; "
-                    f"expected {self.free} (sandbox.free). Make room."
-                )
-            if self.build and image == self.image:
-                made = self._call("build", "-q", "-t", image, self.build, within=3600)
-            elif self.pull:
-                made = self._call("pull", "-q", image, within=3600)
-            else:
-                raise SandboxError(f"sandbox {self.program}: image '{image}' is not there, and sandbox.pull is off.")
-        if made.returncode != 0:
-            last = " ".join(made.stderr.split())[-300:]
-            raise SandboxError(f"sandbox {self.program}: image '{image}' cannot be had: {last}")
+            owner = owned.search(line)
+            if owner and not Path(f"/proc/{owner[1]}").exists():
+                self._remove(line.split()[0])
 
     # --- containers ---
 
@@ -170,15 +149,13 @@ class Docker(Limits):
         """The arguments that start a container."""
         prefix = Path(sys.base_prefix).resolve()
         shown = {
-            START: start.path.absolute(),
+            START: directory(start, self.program),
             LIBRARY: Path(__file__).parent,
             CHANNEL: folder / "channel",
             BIN: folder / "bin",
             PYTHON: prefix,
             **{str(path.absolute()): path.absolute() for path in start.software},
         }
-        user, _, group = self.user.partition(":")
-        owner = f"uid={user},gid={group or user}"
         arguments = ["run", "--rm", "--name", name, "--label", f"{LABEL}={groups.prefix()}{os.getpid()}"]
         arguments += ["--network", "none", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only"]
         arguments += ["--user", self.user, "--hostname", "sandbox", "--workdir", "/", "--pull", "never"]
@@ -186,37 +163,37 @@ class Docker(Limits):
         arguments += ["--memory", str(self.memory_bytes), "--memory-swap", str(self.memory_bytes)]
         arguments += ["--pids-limit", str(self.processes), "--shm-size", str(self.disk_bytes)]
         for place in (WORK, "/tmp", HOME):
-            arguments += ["--tmpfs", f"{place}:rw,exec,nosuid,nodev,size={self.disk_bytes},mode=755,{owner}"]
-        arguments += ["--tmpfs", f"{SCRATCH}:rw,nosuid,nodev,size={SCRATCH_BYTES},mode=700,{owner}"]
+            arguments += ["--tmpfs", f"{place}:rw,exec,nosuid,nodev,size={self.disk_bytes},mode=755,{self._owner()}"]
+        for place in start.covered:
+            arguments += ["--tmpfs", f"{place}:ro,size=4k,mode=755"]
+        arguments += ["--tmpfs", f"{SCRATCH}:rw,nosuid,nodev,size={SCRATCH_BYTES},mode=700,{self._owner()}"]
         for target, source in shown.items():
             arguments += ["--volume", f"{source}:{target}" + ("" if target == CHANNEL else ":ro")]
         return [*arguments, *self.options, "--entrypoint", _python(), image, "-I", "-S", "-c", _ENTER]
 
-    def _settings(self, image: str, start: StartState) -> dict[str, object]:
-        path = self._path(image)
+    def _owner(self) -> str:
+        """The mount option that makes a place in memory belong to who runs the commands."""
+        user, _, group = self.user.partition(":")
+        return f"uid={user},gid={group or user}"
+
+    def _settings(self, image: LocalImage, start: StartState) -> dict[str, object]:
+        if image.name not in self._paths:
+            self._paths[image.name] = image.programs()
         return {
             "work": WORK,
             "start": START,
             "scratch": SCRATCH,
             "remove": "",
-            "environment": environment(HOME, "/tmp", *programs(start), *path, BIN),
+            "environment": environment(HOME, "/tmp", *programs(start), *start.programs, *self._paths[image.name], BIN),
             "limits": self.rlimits(has_groups=True, shares_user=False),
             "join": [],
             "closed": seccomp.no_network(),
             "usage": None,
         }
 
-    def _path(self, image: str) -> tuple[str, ...]:
-        """Where the image looks for programs; asked once for each image."""
-        if image not in self._paths:
-            self._paths[image] = self._asked_path(image)
-        return self._paths[image]
-
-    def _asked_path(self, image: str) -> tuple[str, ...]:
-        told = self._call("image", "inspect", "--format", "{{json .Config.Env}}", image)
-        variables = json.loads(told.stdout or "null") or []
-        path = next((value[5:] for value in variables if value.startswith("PATH=")), "")
-        return tuple(folder for folder in path.split(":") if folder.startswith("/"))
+    def _folder(self, image: str) -> str:
+        """Where an image is built; empty for one that is not ours to build."""
+        return self.build if image == self.image else ""
 
     def _called(self, listening: socket.socket, process: "subprocess.Popen[bytes]", name: str) -> socket.socket:
         """The supervisor's call. Raises SandboxError when none comes."""
@@ -232,17 +209,16 @@ class Docker(Limits):
         self._remove(name)
         said = (process.stderr.read() if process.stderr else b"").decode(errors="replace")
         why = " ".join(said.split())[-300:] or f"its supervisor did not call within {BOOT:g} s"
-        raise SandboxError(f"sandbox {self.program}: the container does not start: {why}")
+        raise self.client.fault(f"the container does not start: {why}")
 
     def _remove(self, name: str) -> None:
-        self._call("rm", "-f", name)
+        self.client("rm", "-f", name)
 
-    def _call(self, *arguments: str, within: float = 60) -> "subprocess.CompletedProcess[str]":
-        command = [self.program, *self.flags, *arguments]
-        try:
-            return subprocess.run(command, capture_output=True, text=True, check=False, timeout=within)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return subprocess.CompletedProcess(command, 1, "", str(error))
+
+def _caller(channel: socket.socket) -> int:
+    """The process at the other end, as this machine counts it; 0 where it cannot be seen from here."""
+    credentials = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", credentials)[0])
 
 
 def _python() -> str:
@@ -281,11 +257,32 @@ class Podman(Docker):
     program: str = field(default="podman", init=False)
 
     def missing(self) -> str:
-        """Asks podman what it is, and removes containers that programs left behind which are gone."""
+        """Really starts a container, without an image, and removes those that programs left behind which are gone."""
         if shutil.which(self.program) is None:
             return f"{self.program} is not installed; install it, or choose sandbox.use=bubblewrap"
-        asked = self._call("info", "--format", "{{.Host.OCIRuntime.Name}}")
-        if asked.returncode != 0:
-            return f"podman does not work here: {' '.join(asked.stderr.split())[-200:]}; choose sandbox.use=bubblewrap"
-        self.reap()
-        return ""
+        problem = self._starts(self.flags, self.options)
+        if not problem:
+            self.reap()
+            return ""
+        for flags, options in itertools.product(([], _RUNTIME), ([], _LIMITS)):
+            if not self._starts([*self.flags, *flags], [*self.options, *options]):
+                more = [f"sandbox.flags=[{','.join(flags)}]"] if flags else []
+                more += [f"sandbox.options=[{','.join(options)}]"] if options else []
+                return f"podman starts no container here ({problem}); it does with {' and '.join(more)}"
+        return f"podman starts no container here ({problem}); choose sandbox.use=bubblewrap"
+
+    def _owner(self) -> str:
+        return "U"
+
+    def _starts(self, flags: list[str], options: list[str]) -> str:
+        """What keeps a container from starting; empty when it fails for nothing but the program that is not in it."""
+        with tempfile.TemporaryDirectory() as root:
+            ask = ["run", "--rm", "--network", "none", *options, "--rootfs", root, "/none"]
+            done = Client(self.program, flags)(*ask)
+        return "" if done.returncode == 127 else " ".join(done.stderr.split())[-200:] or "no answer"
+
+
+_RUNTIME = ["--runtime=runc"]
+"""Starts containers where control groups of both versions are mounted at once."""
+_LIMITS = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=4096:4096"]
+"""Limits that a process may set which has no right to raise its own."""

@@ -112,6 +112,24 @@ class Hierarchy:
                         left.rmdir()
 
 
+def watch(process: int) -> Group:
+    """The control group that a process on this machine is in, to ask what was killed there; empty when it is not known.
+
+    It belongs to someone else, such as docker, and is not removed.
+    """
+    try:
+        own = dict(line.split(":", 2)[1:] for line in Path(f"/proc/{process}/cgroup").read_text().splitlines())
+        mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    except (OSError, ValueError):
+        return Group()
+    for hierarchy in candidates(mounts, own):
+        folder = hierarchy.folders.get("memory") or hierarchy.folders["unified"]
+        for name in ("memory.events", "memory.oom_control"):
+            if (folder / name).is_file():
+                return Group(events=folder / name)
+    return Group()
+
+
 def prefix() -> str:
     """What names of groups begin with: process numbers mean something in one process namespace only."""
     return f"rft-{os.stat('/proc/self/ns/pid').st_ino}-"  # noqa: PTH116

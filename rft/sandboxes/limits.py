@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from rft.errors import SandboxError
 from rft.interfaces import StartState
 
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -87,6 +88,16 @@ def environment(home: str, temporary: str, *folders: str) -> dict[str, str]:
         "PYTHONHASHSEED": "0",
         "PYTHONNOUSERSITE": "1",
     }
+
+
+def directory(start: StartState, kind: str) -> Path:
+    """The directory that a sandbox without containers copies. Raises SandboxError where only an image has it."""
+    if start.path is None:
+        raise SandboxError(
+            f"sandbox {kind}: the task's files are in the image '{start.image}'; "
+            f"expected sandbox.use=docker or podman, or an environment that makes them of a repository."
+        )
+    return start.path.absolute()
 
 
 def programs(start: StartState) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from rft.errors import SandboxError
 from rft.interfaces import StartState
 from rft.sandboxes import groups
-from rft.sandboxes.limits import Limits, environment, interpreter, programs, supervise
+from rft.sandboxes.limits import Limits, directory, environment, interpreter, programs, supervise
 from rft.sandboxes.session import Session
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ class Local(Limits):
 
     def open(self, start: StartState) -> Session:
         """A sandbox on a copy of the start state. Raises SandboxError."""
+        source = directory(start, "local")
         group = groups.make(self.memory_bytes, self.processes)
         root = Path(tempfile.mkdtemp(prefix=f"rft-{os.getpid()}-"))
         for name in ("work", "tmp", "home", "scratch", "bin"):
@@ -63,7 +64,7 @@ class Local(Limits):
         session = Session(process, ours, self, kind="local", after=after, memory_kills=group.memory_kills)
         settings = {
             "work": str(root / "work"),
-            "start": str(start.path.absolute()),
+            "start": str(source),
             "scratch": str(root / "scratch"),
             "remove": str(root),
             "environment": environment(

@@ -3,13 +3,17 @@
 Where no daemon answers and `dockerd` is installed and may be started, one is started for these tests alone.
 """
 
+import contextlib
+import dataclasses
 import os
+import re
 import shutil
 import subprocess
 import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import repository
@@ -21,6 +25,7 @@ from rft.sandboxes.session import Session
 
 pytestmark = pytest.mark.slow
 IMAGE = "rft-test:1"
+LIMITS: dict[str, Any] = {"image": IMAGE, "timeout": 20, "pull": False, "memory": "256m", "processes": 64}
 PROGRAMS = (
     "bash",
     "cat",
@@ -40,7 +45,7 @@ PROGRAMS = (
 )
 
 
-def make_image(docker: list[str], folder: Path) -> None:
+def make_image(provider: Docker, folder: Path) -> None:
     """An image of a few programs of this machine and what they are linked with."""
     files = {Path("/usr/lib/git-core/git"), Path("/lib64/ld-linux-x86-64.so.2")}
     files |= {Path(found) for name in PROGRAMS if (found := shutil.which(name))}
@@ -56,38 +61,61 @@ def make_image(docker: list[str], folder: Path) -> None:
             if file.parts[1] == "usr" and file.parts[2] == "bin":
                 tar.add(file, f"/bin/{file.name}")
     setting = "ENV PATH=/opt/tools:/usr/bin:/bin"
-    subprocess.run([*docker, "import", "--change", setting, archive, IMAGE], check=True, capture_output=True)
+    made = provider.client("import", "--change", setting, str(archive), IMAGE)
+    assert made.returncode == 0, made.stderr
 
 
-@pytest.fixture(scope="module")
-def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
-    flags: list[str] = []
-    daemon = None
-    if Docker().missing():
-        if shutil.which("dockerd") is None or os.geteuid() != 0:
-            pytest.skip(Docker().missing())
-        place = tmp_path_factory.mktemp("dockerd")
-        flags = ["-H", f"unix://{place}/socket"]
-        daemon = subprocess.Popen(
-            ["dockerd", "--data-root", place / "data", "--exec-root", place / "exec", "--pidfile", place / "pid",
-             *flags, "--bridge=none", "--iptables=false"],
-            stdout=subprocess.DEVNULL, stderr=(place / "log").open("w"),
-        )  # fmt: skip
+@contextlib.contextmanager
+def daemon(place: Path) -> Iterator[list[str]]:
+    """The flags that reach a docker which answers; one is started where none does."""
+    if not Docker().missing():
+        yield []
+        return
+    if shutil.which("dockerd") is None or os.geteuid() != 0:
+        pytest.skip(Docker().missing())
+    flags = ["-H", f"unix://{place}/socket"]
+    process = subprocess.Popen(
+        ["dockerd", "--data-root", place / "data", "--exec-root", place / "exec", "--pidfile", place / "pid",
+         *flags, "--bridge=none", "--iptables=false"],
+        stdout=subprocess.DEVNULL, stderr=(place / "log").open("w"),
+    )  # fmt: skip
+    try:
         for _ in range(120):
             if not Docker(flags=flags).missing():
                 break
             time.sleep(0.5)
         else:
-            daemon.kill()
             pytest.skip(f"dockerd does not start: {(place / 'log').read_text()[-300:]}")
-    try:
-        provider = Docker(flags=flags, image=IMAGE, timeout=20, pull=False, memory="256m", processes=64)
-        make_image(["docker", *flags], tmp_path_factory.mktemp("image"))
-        yield provider
+        yield flags
     finally:
-        if daemon is not None:
-            daemon.terminate()
-            daemon.wait(30)
+        process.terminate()
+        process.wait(30)
+
+
+def podman(place: Path) -> Podman:
+    """Podman with its own store, told what its probe says that it needs here."""
+    store = [f"--root={place}/root", f"--runroot={place}/run"]
+    problem = Podman(flags=store).missing()
+    told = dict(re.findall(r"sandbox\.(flags|options)=\[(.*?)\]", problem))
+    if problem and not told:
+        pytest.skip(problem)
+    more = {key: value.split(",") for key, value in told.items()}
+    return Podman(flags=[*store, *more.get("flags", [])], options=more.get("options", []), **LIMITS)
+
+
+@pytest.fixture(scope="module", params=["docker", "podman"])
+def containers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
+    place = tmp_path_factory.mktemp(request.param)
+    if request.param == "podman":
+        provider: Docker = podman(place)
+        make_image(provider, place)
+        yield provider
+        provider.client("system", "reset", "--force")
+    else:
+        with daemon(place) as flags:
+            provider = Docker(flags=flags, **LIMITS)
+            make_image(provider, place)
+            yield provider
 
 
 @pytest.fixture
@@ -99,8 +127,8 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> StartState:
 
 
 @pytest.fixture
-def sandbox(docker: Docker, start: StartState) -> Iterator[Session]:
-    session = docker.open(start)
+def sandbox(containers: Docker, start: StartState) -> Iterator[Session]:
+    session = containers.open(start)
     yield session
     session.close()
 
@@ -123,7 +151,7 @@ def test_limits_and_leftovers(sandbox: Session) -> None:
     sandbox.run("sleep 300 & sleep 300 &")
     assert "sleep" not in sandbox.run("cat /proc/*/comm").output
     eaten = sandbox.run("python -c 'x = bytearray(600 << 20); x[::4096] = bytes(len(x[::4096]))'")
-    assert eaten.exit_code != 0
+    assert eaten.killed == "memory", eaten
     forked = sandbox.run(
         "for i in $(ls /usr/bin /usr/bin /usr/bin /usr/bin /usr/bin); do sleep 5 & done; wait", timeout=4
     )
@@ -143,42 +171,53 @@ def test_nothing_of_the_host_and_no_network(sandbox: Session, start: StartState)
     assert "CapEff:\t0000000000000000" in sandbox.run("cat /proc/self/status").output
 
 
-def test_a_container_is_gone_with_its_session(docker: Docker, start: StartState) -> None:
-    session = docker.open(start)
-    listed = docker._call("ps", "-q", "--filter", f"label={LABEL}").stdout.split()
+def test_a_container_is_gone_with_its_session(containers: Docker, start: StartState) -> None:
+    session = containers.open(start)
+    listed = containers.client("ps", "-q", "--filter", f"label={LABEL}").stdout.split()
     assert len(listed) == 1
     session.close()
     session.close()
-    assert not docker._call("ps", "-aq", "--filter", f"label={LABEL}").stdout.split()
+    assert not containers.client("ps", "-aq", "--filter", f"label={LABEL}").stdout.split()
     with pytest.raises(SandboxError):
         session.run("true")
 
 
-def test_what_a_killed_program_left_is_removed(docker: Docker) -> None:
+def test_what_a_killed_program_left_is_removed(containers: Docker) -> None:
     from rft.sandboxes import groups
 
     owner = f"{LABEL}={groups.prefix()}4194399"
-    made = docker._call("run", "-d", "--network=none", f"--label={owner}", "--entrypoint=sleep", IMAGE, "300")
+    made = containers.client(
+        "run", "-d", *containers.options, "--network=none", f"--label={owner}", "--entrypoint=sleep", IMAGE, "300"
+    )
     assert made.returncode == 0, made.stderr
-    docker.reap()
-    assert not docker._call("ps", "-aq", "--filter", f"label={LABEL}").stdout.split()
+    containers.reap()
+    assert not containers.client("ps", "-aq", "--filter", f"label={LABEL}").stdout.split()
 
 
-def test_images_that_cannot_be_had_are_told(docker: Docker, start: StartState) -> None:
+def test_images_that_cannot_be_had_are_told(containers: Docker, start: StartState) -> None:
     with pytest.raises(SandboxError, match=r"is not there, and sandbox\.pull is off"):
-        Docker(flags=docker.flags, image="no-such:1", pull=False).open(start)
+        dataclasses.replace(containers, image="no-such:1", pull=False).open(start)
     with pytest.raises(SandboxError, match="names no image"):
-        Docker(flags=docker.flags).open(start)
+        dataclasses.replace(containers, image="").open(start)
     with pytest.raises(SandboxError, match="Make room"):
-        Docker(flags=docker.flags, image="no-such:1", free="900000g").open(start)
+        dataclasses.replace(containers, image="no-such:1", free="900000g").open(start)
 
 
-def test_an_image_is_built_from_a_folder(docker: Docker, start: StartState, tmp_path: Path) -> None:
+def test_an_image_is_built_from_a_folder(containers: Docker, start: StartState, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text(f"FROM {IMAGE}\nENV BUILT=yes\n")
-    session = Docker(flags=docker.flags, image="rft-test:built", build=str(tmp_path), free="1m").open(start)
+    session = dataclasses.replace(containers, image="rft-test:built", build=str(tmp_path), free="1m").open(start)
     assert session.run("true").exit_code == 0
     session.close()
 
 
-def test_podman_says_what_it_lacks() -> None:
+def test_memory_ends_the_command_and_not_the_supervisor(containers: Docker, start: StartState) -> None:
+    with contextlib.closing(dataclasses.replace(containers, memory="64m").open(start)) as sandbox:
+        filled = sandbox.run("sleep 9 & sleep 9 & cat /dev/zero > /tmp/full")
+        assert filled.killed == "memory"
+        assert sandbox.run("rm /tmp/full; echo still here").output == "still here\n"
+
+
+def test_podman_says_what_it_lacks(tmp_path: Path) -> None:
     assert shutil.which("podman") or "not installed" in Podman().missing()
+    broken = Podman(flags=[f"--root={tmp_path}/root", f"--runroot={tmp_path}/run", "--runtime=/none"])
+    assert broken.missing().startswith(("podman starts no container here (", "podman is not installed"))

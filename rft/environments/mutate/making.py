@@ -5,6 +5,7 @@ import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rft.environments import grading, patches
 from rft.environments.mutate import mutators
@@ -107,7 +108,7 @@ class Maker:
 
     def _source(self, file: str) -> str:
         try:
-            return (self.start.path / file).read_bytes().decode()
+            return Path(self.start.path or "", file).read_bytes().decode()
         except (OSError, UnicodeDecodeError) as error:
             raise EnvironmentFault(f"{file}: cannot be read ({error}).") from None
 
