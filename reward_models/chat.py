@@ -6,19 +6,26 @@ tries it now and then (a circuit breaker; M. Nygard, Release It!, 2007).
 
 import email.utils
 import functools
+import math
+import os
 import random
 import re
+import ssl
 import threading
 import time
+import urllib.request
 from typing import Any, TypeVar
 
-import httpx
+import certifi
 import msgspec
+import urllib3
 
 from reward_models.errors import NoAnswer, Refused
 
 T = TypeVar("T")
 LONGEST_PAUSE = 60.0
+KEPT = 256
+"""Connections that are kept for the next request."""
 _AGAIN = frozenset((408, 409, 425, 429))
 """Worth another try, as is every 5xx."""
 
@@ -110,19 +117,17 @@ class Transport:
         self.max_bytes = max_bytes
         self.breaker = Breaker(tries=tries)
         self._key = key.strip()  # a key read from a file ends with a newline
-        self._client = httpx.Client(
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=64),
-        )
+        self._most = connections
 
     def post(self, body: dict[str, Any], kind: type[T], deadline: float) -> T:
         """The answer to `body`, of the shape `kind`; `deadline` is a `time.monotonic()` value.
 
         Raises Refused when the server says no, NoAnswer when there is no answer in the tries and time there are.
         """
-        if not (self._key.isascii() and self._key.isprintable()):  # the complaint of httpx would quote it
+        if not (self._key.isascii() and self._key.isprintable()):  # a complaint of the library would quote it
             raise Refused(f"{self.url}: the key holds what no header can carry; expected printable ASCII.")
         try:
-            data = msgspec.json.encode(_encodable(body))
+            data = _encoded(body)
         except (TypeError, ValueError, RecursionError) as error:
             raise Refused(f"{self.url}: the request cannot be written as JSON ({error}).") from None
         for number in range(self.tries):
@@ -142,8 +147,9 @@ class Transport:
         raise NoAnswer(f"{self.url}: no answer in {self.tries} tries ({problem}).")
 
     def close(self) -> None:
-        """Close the connections; questions under way fail."""
-        self._client.close()
+        """Close the connections that are idle; those of questions under way are closed after them."""
+        if "_connections" in self.__dict__:
+            self._connections[0].close()
 
     def _enter(self, deadline: float) -> bool:
         try:
@@ -160,13 +166,17 @@ class Transport:
             headers["Authorization"] = f"Bearer {self._key}"
         end = time.monotonic() + left
         try:
-            with self._client.stream("POST", self._address, content=data, headers=headers, timeout=left) as response:
+            response = self._sent(data, headers, left)
+            try:
                 answer = self._read(response, end)
-        except httpx.HTTPError as error:
-            raise _Again(self._clean(f"{type(error).__name__}: {error}"), broken=True) from None
-        except (httpx.InvalidURL, RuntimeError, ValueError) as error:  # RuntimeError: closed meanwhile
+            finally:
+                response.close()  # what was not read to its end is not carried on
+                response.release_conn()
+        except (urllib3.exceptions.LocationValueError, urllib3.exceptions.ClosedPoolError, ValueError) as error:
             raise Refused(self._clean(f"{self.url}: cannot be asked ({type(error).__name__}: {error}).")) from None
-        status = response.status_code
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise _Again(self._clean(f"{type(error).__name__}: {error}"), broken=True) from None
+        status = response.status
         if status in _AGAIN or status >= 500:
             raise _Again(self._clean(f"HTTP {status}: {_said(answer)}"), _retry_after(response), broken=status >= 500)
         if status != 200:
@@ -176,14 +186,42 @@ class Transport:
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise _Again(self._clean(f"the answer has another shape: {error}")) from None
 
-    @functools.cached_property
-    def _address(self) -> httpx.URL:
-        """Parsed once, not for each request. Raises httpx.InvalidURL."""
-        return httpx.URL(self.url)
+    def _sent(self, data: bytes, headers: dict[str, str], left: float) -> urllib3.BaseHTTPResponse:
+        pool, target = self._connections
+        return pool.urlopen(
+            "POST",
+            target,
+            body=data,
+            headers=headers,
+            timeout=urllib3.Timeout(left),
+            pool_timeout=math.ceil(left),
+            retries=False,
+            redirect=False,
+            preload_content=False,
+        )
 
-    def _read(self, response: httpx.Response, end: float) -> bytes:
+    @functools.cached_property
+    def _connections(self) -> tuple[urllib3.HTTPConnectionPool, str]:
+        """The pool, which goes through the proxy that the environment names, and what a request line holds.
+
+        Raises urllib3.exceptions.LocationValueError.
+        """
+        address = urllib3.util.parse_url(self.url)
+        options: dict[str, Any] = {"maxsize": self._most or KEPT, "block": self._most is not None}
+        if address.scheme == "https":
+            options["ssl_context"] = ssl.create_default_context(
+                cafile=os.environ.get("SSL_CERT_FILE") or certifi.where()
+            )
+        proxies = urllib.request.getproxies()
+        proxy = proxies.get(str(address.scheme)) or proxies.get("all")
+        if proxy is None or urllib.request.proxy_bypass(str(address.netloc)):
+            return urllib3.PoolManager(**options).connection_from_url(self.url), address.request_uri
+        pool = urllib3.ProxyManager(proxy, **options).connection_from_url(self.url)
+        return pool, self.url if address.scheme == "http" else address.request_uri
+
+    def _read(self, response: urllib3.BaseHTTPResponse, end: float) -> bytes:
         answer = bytearray()
-        for chunk in response.iter_bytes():
+        while chunk := response.read1(1 << 16, decode_content=True):
             answer += chunk
             if len(answer) > self.max_bytes:
                 raise _Again(f"the answer is longer than {self.max_bytes} bytes")
@@ -210,7 +248,7 @@ def _said(answer: bytes) -> str:
     return said if isinstance(said, str) else answer.decode("utf-8", "replace")
 
 
-def _retry_after(response: httpx.Response) -> float:
+def _retry_after(response: urllib3.BaseHTTPResponse) -> float:
     """Seconds that the server asks to wait (RFC 9110, 10.2.3: seconds or a date); 0 when it does not say."""
     value = response.headers.get("retry-after", "")
     if re.fullmatch(r"\d{1,9}(\.\d+)?", value):
@@ -220,6 +258,13 @@ def _retry_after(response: httpx.Response) -> float:
     except (TypeError, ValueError, OverflowError):
         return 0.0
     return min(LONGEST_PAUSE, max(0.0, seconds))
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_encodable(body))
 
 
 def _encodable(value: Any) -> Any:

@@ -183,7 +183,7 @@ def command_in(completion: Completion) -> str | None:
 
 def _alike(ours: Message, theirs: Message) -> bool:
     """Whether a message that came back is the one that is known; its ends may have been trimmed."""
-    return (
+    return ours == theirs or (
         ours.role == theirs.role
         and ours.content.strip() == theirs.content.strip()
         and ours.tool_call_id == theirs.tool_call_id
