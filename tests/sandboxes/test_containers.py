@@ -18,10 +18,14 @@ from typing import Any
 import pytest
 from conftest import repository
 
+from rft.agents.external import External
 from rft.errors import SandboxError
+from rft.inference.scripted import Scripted
 from rft.interfaces import StartState
 from rft.sandboxes.container import LABEL, Docker, Podman
 from rft.sandboxes.session import Session
+from rft.types import StopReason
+from tests.conftest import bash_block, make_task
 
 pytestmark = pytest.mark.slow
 IMAGE = "rft-test:1"
@@ -37,6 +41,7 @@ PROGRAMS = (
     "id",
     "ls",
     "mkdir",
+    "mv",
     "rm",
     "sed",
     "sh",
@@ -215,6 +220,19 @@ def test_memory_ends_the_command_and_not_the_supervisor(containers: Docker, star
         filled = sandbox.run("sleep 9 & sleep 9 & cat /dev/zero > /tmp/full")
         assert filled.killed == "memory"
         assert sandbox.run("rm /tmp/full; echo still here").output == "still here\n"
+
+
+def test_an_agent_in_a_container_reaches_the_policy_by_its_door(containers: Docker, start: StartState) -> None:
+    policy = Scripted(
+        replies=[bash_block("cat sums.py"), bash_block("sed -i 's/a - b/a + b/' sums.py"), bash_block("submit")]
+    )
+    policy.load("none", None)
+    agent = External(command='python "$RFT_FILES/plain.py"', files=["plain.py"])
+    with contextlib.closing(containers.open(start)) as sandbox:
+        made = agent.attempt(make_task(), sandbox, policy.open(make_task(), seed=0))
+        patch = sandbox.diff()
+    assert (made.stop, made.failure, len(made.steps)) == (StopReason.SUBMITTED, None, 3), made
+    assert "def add" in made.steps[0].observation and "+    return a + b" in patch
 
 
 def test_podman_says_what_it_lacks(tmp_path: Path) -> None:
