@@ -6,7 +6,7 @@ outcome = grade(task.id, start, patch, suite, sandboxes)
 
 import time
 
-from rft.environments.grading import channel
+from rft.environments.grading import rule
 from rft.environments.grading.answer import Answer, part
 from rft.environments.grading.measure import Bench, NotApplied
 from rft.environments.grading.results import Results
@@ -16,9 +16,6 @@ from rft.interfaces import SandboxProvider, StartState
 from rft.types import Outcome
 
 __all__ = ["PROTECTED", "Suite", "grade", "run"]
-
-_AS_OUTCOME = {"xfailed": "passed", "xpassed": "failed"}
-"""A test that fails as it is expected to has passed; one that should fail and does not has failed."""
 
 
 def grade(where: str, start: StartState, patch: str, suite: Suite, sandboxes: SandboxProvider) -> Outcome:
@@ -33,14 +30,9 @@ def grade(where: str, start: StartState, patch: str, suite: Suite, sandboxes: Sa
     began = time.monotonic()
     bench = Bench(where, start, suite, sandboxes)
     answer, results = _measured(bench, patch)
-    tests = _statuses(results, suite)
+    tests = rule.statuses(results, suite)
     forged = list(results.forged)
-    resolved = (
-        not results.problem
-        and not forged
-        and all(tests[name] == "passed" for name in suite.fail_to_pass)
-        and all(tests[name] in ("passed", "skipped") for name in suite.pass_to_pass)
-    )
+    resolved = not results.problem and not forged and rule.resolves(tests, suite)
     if resolved:
         forged += bench.forgery(answer.patch)
     return Outcome(
@@ -62,7 +54,7 @@ def run(where: str, start: StartState, patch: str, suite: Suite, sandboxes: Sand
     Raises EnvironmentFault or SandboxError when it cannot be measured.
     """
     _, results = _measured(Bench(where, start, suite, sandboxes), patch)
-    return _statuses(results, suite)
+    return rule.statuses(results, suite)
 
 
 def _measured(bench: Bench, patch: str) -> tuple[Answer, Results]:
@@ -95,11 +87,3 @@ def _blame(bench: Bench, results: Results, *, has_answer: bool) -> None:
     raise EnvironmentFault(
         f"{bench.where}: its command does not report its tests to the parser '{bench.suite.parser}' ({why}): {last}"
     )
-
-
-def _statuses(results: Results, suite: Suite) -> dict[str, str]:
-    """Every test that is expected, and every other that was found."""
-    if results.problem:
-        return dict.fromkeys(suite.expected, "missing")
-    found = results.tests | {name: channel.named(results.tests, name) for name in suite.expected}
-    return {name: _AS_OUTCOME.get(status, status) for name, status in found.items()}

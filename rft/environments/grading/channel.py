@@ -7,14 +7,13 @@ handed over through a pipe that is read once, and stands in no file, argument or
 """
 
 import json
-import re
 import secrets
 import shlex
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rft.environments.grading.parsers.said import BAD, SEVERITY, worst
+from rft.environments.grading.parsers.said import BAD, worst
 from rft.environments.grading.results import LOG, Results, cut_short
 from rft.types import Execution
 
@@ -136,26 +135,3 @@ def _contradiction(said: list[list[Any]], tests: dict[str, str], execution: Exec
     if not bad and tests and (status, execution.exit_code) != (0, 0):
         return f"no test failed and the exit code is {execution.exit_code}"
     return ""
-
-
-def named(found: dict[str, str], expected: str) -> str:
-    """The status of an expected test, `missing` when there is none.
-
-    Lists that were made from pytest's summary cut a name at its first white space and shorten a path in it; where
-    such a name stands for several tests, the worst of them counts.
-    """
-    if expected in found:
-        return found[expected]
-    alike = [status for name, status in found.items() if expected in (_cut(name), _shortened(name))]
-    if not alike and expected.count("[") > expected.count("]"):
-        alike = [status for name, status in found.items() if name.startswith(expected)]
-    return max(alike, key=SEVERITY.index, default="missing")
-
-
-def _cut(name: str) -> str:
-    return re.split(r"\s", name, maxsplit=1)[0]
-
-
-def _shortened(name: str) -> str:
-    """`test[/a/b]` as `test[/b]`."""
-    return re.sub(r"\[/(?!/)[^*\]]*/([^/\]]*)\]", r"[/\1]", _cut(name))
