@@ -18,13 +18,13 @@ def once(place: Path, make: Callable[[Path], None]) -> Path:
     A making that raised or was killed leaves nothing that counts: the next one begins with an empty directory. It is
     made where it stays, because a virtual environment cannot be moved. Raises what `make` raises, and OSError.
     """
-    mark = place.with_name(f".{place.name}.made")
-    if _is_made(place, mark):
+    if is_made(place):
         return place
+    mark = _mark(place)
     place.parent.mkdir(parents=True, exist_ok=True)
     with mark.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if _is_made(place, mark):
+        if is_made(place):
             return place
         lock.truncate(0)
         shutil.rmtree(place, ignore_errors=True)
@@ -39,5 +39,11 @@ def once(place: Path, make: Callable[[Path], None]) -> Path:
     return place
 
 
-def _is_made(place: Path, mark: Path) -> bool:
+def is_made(place: Path) -> bool:
+    """Has `once` made it?"""
+    mark = _mark(place)
     return place.is_dir() and mark.is_file() and mark.stat().st_size > 0
+
+
+def _mark(place: Path) -> Path:
+    return place.with_name(f".{place.name}.made")

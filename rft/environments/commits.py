@@ -2,20 +2,19 @@
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from rft import plugins
-from rft.environments import cache, facts, grading, patches, python, snapshots, splits, trying
+from rft.environments import cache, grading, patches, snapshots, splits, trying
+from rft.environments.made import Made
 from rft.environments.trying import Tried
 from rft.errors import EnvironmentFault, RecipeError
 from rft.interfaces import SandboxProvider, StartState
 from rft.store import digest
-from rft.types import Outcome, Task
+from rft.types import Task
 
 SPLITS = ("train", "heldout")
 EDITION = 1
@@ -24,7 +23,7 @@ _TRAILER = re.compile(r"^(signed-off-by|co-authored-by|reviewed-by|change-id)\b.
 
 
 @dataclass(kw_only=True)
-class Commits:
+class Commits(Made):
     """Verified tasks from a repository's own fix-plus-test commits; made once and kept in the cache.
 
     A commit is a task when it changes source files and tests, and its tests fail before the source change and pass
@@ -41,39 +40,20 @@ class Commits:
     """The most source lines that a commit may add and remove together."""
     command: str = "python -m pytest"
     """Runs tests; the commit's test files are put behind it."""
-    python: str = ""
-    """The Python version to run on; the one that rft runs on when empty."""
-    packages: list[str] = field(default_factory=lambda: ["pytest==8.4.2"])
-    """What pip installs for the tests."""
-    extras: list[str] = field(default_factory=list)
-    """Extras of the project to install."""
-    install: bool = True
-    """Install the project, as it is at `until`, for its dependencies; its modules come from the working tree."""
     count: int | None = 50
     """How many tasks are made; every commit is tried when it is null."""
     heldout: float = 0.2
     """The share of the tasks, the newest, that are kept out of training."""
-    workers: int = 2
-    """How many commits are tried at once."""
-    sandbox: dict[str, Any] = field(default_factory=lambda: {"use": "bubblewrap", "cpu": 3600})
-    """Where tests run while tasks are made."""
-    grading_timeout: float = 120.0
-    """Seconds that the tests of one attempt, or of one commit, may take."""
-    setup_code: str = "confined"
-    """Installing a project runs its setup code. `confined`: inside bubblewrap; `trusted`: as the user who runs rft."""
-    protected: Sequence[str] = field(default=grading.PROTECTED, init=False)
 
     def __post_init__(self) -> None:
-        python.check_setup_code(self.setup_code)
-        if min(self.workers, self.lines, self.grading_timeout, self.count or 1) <= 0 or not 0 <= self.heldout < 1:
-            raise RecipeError("environment: commits needs numbers above 0, and heldout from 0 to below 1.")
+        super().__post_init__()
+        if self.lines < 1 or not 0 <= self.heldout < 1:
+            raise RecipeError("environment: commits needs lines above 0, and heldout from 0 to below 1.")
 
     def tasks(self, split: str) -> Iterator[Task]:
         """The tasks of a split, newest first; made when they are not there. Raises RecipeError, EnvironmentFault."""
         splits.check("commits", split, SPLITS)
-        every = list(
-            trying.tasks(self._folder(), self._candidates, self.count, workers=self.workers, title="tasks of commits")
-        )
+        every = list(self.every_task(f"tasks of {self._place.name}'s commits"))
         held = round(self.heldout * len(every))
         chosen = every[:held] if split == "heldout" else every[held:]
         return (msgspec.structs.replace(task, split=split) for task in chosen)
@@ -81,11 +61,6 @@ class Commits:
     def start_state(self, task: Task) -> StartState:
         """The commit before the task's, without history. Raises EnvironmentFault."""
         return self._start(task.meta["commit"])
-
-    def grade(self, task: Task, patch: str, sandboxes: SandboxProvider) -> Outcome:
-        """Apply a patch in a fresh sandbox and run the task's tests. Raises EnvironmentFault or SandboxError."""
-        suite = facts.suite(task, timeout=self.grading_timeout, protected=self.protected)
-        return grading.grade(task.id, self.start_state(task), patch, suite, sandboxes)
 
     @functools.cached_property
     def _place(self) -> Path:
@@ -96,20 +71,19 @@ class Commits:
         return snapshots.resolve(self._place, self.until)
 
     def _start(self, commit: str) -> StartState:
-        needs = python.Needs(
-            python=self.python, packages=tuple(self.packages), installed=self.install, extras=tuple(self.extras)
-        )
         newest = snapshots.from_commit(self._place, self._newest)
-        built = python.build(self._place.name, needs, self._newest, newest, setup_code=self.setup_code)
+        built = self.built(self._place.name, self._newest, newest)
         fill = snapshots.from_commit(self._place, commit)
         return StartState(snapshots.start_state([commit], fill, generated=built.generated), built.software)
 
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
+        """Where the tasks and what was tried are kept. Raises EnvironmentFault."""
         options = [self.since, self.lines, self.command, self.python, self.packages, self.extras, self.install]
         return cache.folder("commits", f"{self._place.name}-{digest([EDITION, self._newest, options])}")
 
-    def _candidates(self) -> list[trying.Candidate]:
-        sandboxes: SandboxProvider = plugins.build("sandbox", self.sandbox, "environment.sandbox")
+    def candidates(self) -> list[trying.Candidate]:
+        """Commits, newest first. Raises RecipeError, EnvironmentFault."""
+        sandboxes = self.sandboxes()
         since = [f"--since={self.since}"] if self.since else []
         listed = snapshots.git(self._place, "log", "--no-merges", "--format=%H %P", *since, self._newest, "--")
         pairs = [line.split() for line in listed.splitlines()]

@@ -107,7 +107,7 @@ def download(requirement: str, *, setup_code: str = "confined") -> Path:
     Raises EnvironmentFault.
     """
     base, prefix = interpreter("", requirement)
-    place = cache.folder("sources") / digest(requirement)
+    place = _sources(requirement)
 
     def make(place: Path) -> None:
         builder = _Builder(requirement, place, prefix, setup_code)
@@ -120,6 +120,15 @@ def download(requirement: str, *, setup_code: str = "confined") -> Path:
     if len(found) != 1:
         raise EnvironmentFault(f"{requirement}: PyPI has no .tar.gz of its sources; expected one. Use path instead.")
     return found[0]
+
+
+def is_downloaded(requirement: str) -> bool:
+    """Is a package's source distribution in the cache?"""
+    return cache.is_made(_sources(requirement))
+
+
+def _sources(requirement: str) -> Path:
+    return cache.folder("sources") / digest(requirement)
 
 
 def _install(builder: "_Builder", pip: list[str], needs: Needs, fill: Fill) -> None:

@@ -1,16 +1,20 @@
 """Candidates for tasks, tried one after another until there are enough; what was tried is kept through a kill."""
 
 import itertools
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from rft.errors import EnvironmentFault
-from rft.progress import progress
+from rft.progress import progress, say
 from rft.store import Records, encode_line, write_atomic
 from rft.types import Record, Task
 
 TRIED = "tried.jsonl"
+AHEAD = 4
+"""Candidates for each worker that are on their way at once, so that one that takes long keeps nobody waiting."""
 
 
 class Tried(Record, frozen=True, kw_only=True):
@@ -20,7 +24,9 @@ class Tried(Record, frozen=True, kw_only=True):
     task: Task | None = None
     """The verified task; None when it is no good."""
     why: str = ""
-    """What is wrong with it."""
+    """What is wrong with it, in the same words for all of which it is."""
+    more: str = ""
+    """What its tests printed, where they said nothing else."""
 
 
 Candidate = tuple[str, Callable[[], Tried]]
@@ -35,8 +41,8 @@ def tasks(
     Which tasks they are does not depend on the number of workers, or on kills in between. Raises EnvironmentFault
     when there is none, and whatever stops the trying.
     """
-    path = folder / f"tasks_{count or 'all'}.jsonl"
-    if not path.is_file():
+    path = _finished(folder, count)
+    if not is_done(folder, count):
         found = _try(folder / TRIED, candidates(), count, workers, title)
         if not found:
             raise EnvironmentFault(f"{title}: none of the candidates is a good task; {folder / TRIED} says why.")
@@ -44,10 +50,21 @@ def tasks(
     return iter(Records(path, Task))
 
 
+def is_done(folder: Path, count: int | None) -> bool:
+    """Are the tasks there?"""
+    return _finished(folder, count).is_file()
+
+
+def _finished(folder: Path, count: int | None) -> Path:
+    return folder / f"tasks_{count or 'all'}.jsonl"
+
+
 def _try(path: Path, candidates: Sequence[Candidate], count: int | None, workers: int, title: str) -> list[Task]:
     records = Records(path, Tried)
     records.repair()
     tried = {record.id: record for record in records}
+    if tried:
+        say(f"{title}: {len(tried)} candidates were tried before")
     good: list[Task] = []
     seen: set[str] = set()
     with records.writer() as append, progress(title, count or len(candidates)) as advance:
@@ -72,21 +89,26 @@ def alike(task: Task) -> str:
 def _in_order(
     candidates: Iterable[Candidate], tried: dict[str, Tried], workers: int, append: Callable[[Tried], None]
 ) -> Iterator[Tried]:
-    """Results in the order of the candidates, new ones appended as they come; a few are worked on ahead."""
+    """Results in the order of the candidates; some are worked on ahead, each appended when it is there."""
+    turn = threading.Lock()
+
+    def attempt(work: Callable[[], Tried]) -> Tried:
+        result = work()
+        with turn:
+            append(result)
+        return result
+
     with ThreadPoolExecutor(workers) as pool:
         coming = iter(candidates)
-        ahead: list[Tried | Future[Tried]] = []
+        ahead: deque[Tried | Future[Tried]] = deque()
         try:
             while True:
-                for identity, work in itertools.islice(coming, max(0, 2 * workers - len(ahead))):
-                    ahead.append(tried.get(identity) or pool.submit(work))
+                for identity, work in itertools.islice(coming, AHEAD * workers - len(ahead)):
+                    ahead.append(tried.get(identity) or pool.submit(attempt, work))
                 if not ahead:
                     return
-                first = ahead.pop(0)
-                if isinstance(first, Future):
-                    first = first.result()
-                    append(first)
-                yield first
+                first = ahead.popleft()
+                yield first.result() if isinstance(first, Future) else first
         finally:
             for item in ahead:
                 if isinstance(item, Future):

@@ -55,7 +55,15 @@ def _rows(kind: Any, prefix: str) -> list[tuple[str, str, str]]:
 
 
 def field_sentences(kind: type) -> dict[str, str]:
-    """Field to the string literal under it."""
+    """Field to the string literal under it, in the class itself or in one that it inherits from."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if dataclasses.is_dataclass(base):
+            found |= _own_sentences(base)
+    return found
+
+
+def _own_sentences(kind: type) -> dict[str, str]:
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(body, ast.ClassDef)
     found = {}

@@ -56,5 +56,5 @@ def test_mistakes_are_said(tmp_path: Path) -> None:
         list(Commits(path=str(tmp_path / "no")).tasks("train"))
     with pytest.raises(RecipeError, match="no split 'test'"):
         Commits(path="x").tasks("test")
-    with pytest.raises(RecipeError, match="numbers above 0"):
+    with pytest.raises(RecipeError, match="lines above 0"):
         Commits(path="x", lines=0)

@@ -1,25 +1,26 @@
 """Bugs put into a real Python package, each verified by the package's own tests; made once and kept in the cache."""
 
 import functools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from rft import plugins
-from rft.environments import cache, facts, grading, python, snapshots, splits, trying
+from rft.environments import cache, python, snapshots, splits, trying
+from rft.environments.made import Made
 from rft.errors import RecipeError
-from rft.interfaces import SandboxProvider, StartState
+from rft.interfaces import StartState
 from rft.store import digest, digest_path
-from rft.types import Outcome, Task
+from rft.types import Task
 
 SPLITS = ("train", "heldout", "heldout_functions")
-EDITION = 1
+EDITION = 2
 """Raised when the same options make other tasks."""
+SUITE = 10
+"""The clean package's whole suite may take this many times as long as the tests of one mutation."""
 
 
 @dataclass(kw_only=True)
-class Mutate:
+class Mutate(Made):
     """Verified bug tasks from any Python package with tests: a source distribution on PyPI, or a folder of yours.
 
     A mutation is kept when it breaks at least one test and leaves at least one passing, twice over; flaky tests are
@@ -33,58 +34,30 @@ class Mutate:
     """Instead of `package`: a git checkout, whose last commit is taken; another folder; or a .tar.gz of sources."""
     tests: str = "tests"
     """What pytest is given: files and folders of the package, and options."""
-    python: str = ""
-    """The Python version to run on, such as `3.12`; the one that rft runs on when empty."""
-    packages: list[str] = field(default_factory=lambda: ["pytest==8.4.2"])
-    """What pip installs for the tests."""
-    extras: list[str] = field(default_factory=list)
-    """Extras of the package to install."""
-    install: bool = True
-    """Install the package itself, for its dependencies; its modules come from the working tree all the same."""
     count: int | None = 100
     """How many tasks are made; every mutation is tried when it is null."""
     seed: int = 0
     """Other seeds try other mutations first."""
-    workers: int = 2
-    """How many mutations are tried at once."""
-    sandbox: dict[str, Any] = field(default_factory=lambda: {"use": "bubblewrap", "cpu": 3600})
-    """Where tests run while tasks are made."""
     grading_timeout: float = 60.0
     """Seconds that the tests of one attempt, or of one mutation, may take."""
-    setup_code: str = "confined"
-    """Installing a package runs its setup code. `confined`: inside bubblewrap; `trusted`: as the user who runs rft."""
-    protected: Sequence[str] = field(default=grading.PROTECTED, init=False)
 
     def __post_init__(self) -> None:
-        python.check_setup_code(self.setup_code)
+        super().__post_init__()
         if bool(self.package) == bool(self.path):
             raise RecipeError("environment: mutate needs either `package` or `path`; expected one of the two.")
-        if self.workers < 1 or self.grading_timeout <= 0 or (self.count is not None and self.count < 1):
-            raise RecipeError("environment: mutate needs workers, count and grading_timeout above 0.")
 
     def tasks(self, split: str) -> Iterator[Task]:
         """The tasks of a split; makes all of them when they are not there yet. Raises RecipeError, EnvironmentFault."""
         splits.check("mutate", split, SPLITS)
-        found = trying.tasks(
-            self.folder(), self.candidates, self.count, workers=self.workers, title=f"tasks of {self._name()}"
-        )
-        return (task for task in found if task.split == split)
+        return (task for task in self.every_task(f"tasks of {self._name()}") if task.split == split)
 
     def start_state(self, task: Task) -> StartState:
         """The package with the task's bug, as a repository of one commit. Raises EnvironmentFault."""
         return self._start(task.meta.get("bug", ""))
 
-    def grade(self, task: Task, patch: str, sandboxes: SandboxProvider) -> Outcome:
-        """Apply a patch in a fresh sandbox and run the task's tests. Raises EnvironmentFault or SandboxError."""
-        suite = facts.suite(task, timeout=self.grading_timeout, protected=self.protected)
-        return grading.grade(task.id, self.start_state(task), patch, suite, sandboxes)
-
     def _start(self, bug: str) -> StartState:
         source, fill = self._source
-        needs = python.Needs(
-            python=self.python, packages=tuple(self.packages), installed=self.install, extras=tuple(self.extras)
-        )
-        built = python.build(self._name(), needs, source, fill, setup_code=self.setup_code)
+        built = self.built(self._name(), source, fill)
         return StartState(snapshots.start_state(source, fill, patch=bug, generated=built.generated), built.software)
 
     @functools.cached_property
@@ -110,6 +83,10 @@ class Mutate:
         options = [self.python, self.packages, self.install, self.extras, self.tests, self.seed]
         return cache.folder("mutate", f"{self._name()}-{digest([EDITION, source, options])}")
 
+    def is_fetched(self) -> bool:
+        """Is the package's source here?"""
+        return not self.package or python.is_downloaded(self.package)
+
     def candidates(self) -> list[trying.Candidate]:
         """Mutations in the order in which they are tried. Raises RecipeError, EnvironmentFault, SandboxError."""
         try:
@@ -118,9 +95,17 @@ class Mutate:
             raise RecipeError("environment: mutate needs libcst; run `pip install 'rft[mutate]'`.") from None
         from rft.environments.mutate import baseline
 
-        sandboxes: SandboxProvider = plugins.build("sandbox", self.sandbox, "environment.sandbox")
+        sandboxes = self.sandboxes()
         start = self._start("")
-        known = baseline.measure(self._name(), start, self.tests, sandboxes, self.folder(), 10 * self.grading_timeout)
+        known = baseline.measure(
+            self._name(),
+            start,
+            self.tests,
+            sandboxes,
+            self.folder(),
+            timeout=SUITE * self.grading_timeout,
+            workers=self.workers,
+        )
         maker = Maker(
             package=self._name(),
             start=start,

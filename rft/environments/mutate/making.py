@@ -24,6 +24,9 @@ BYSTANDERS = 5
 """Tests of the same files that do not call the function; they must go on passing as well."""
 MOST_TESTS = 150
 """A function that more tests call than this is left alone: a slip there breaks nearly everything."""
+CPU, SLACK = 5.0, 5.0
+"""A mutation's tests may take CPU seconds, and SLACK times what they take on the clean package: a slip that makes a
+loop endless is then told from a busy machine."""
 COMBINED = 0.25
 """Combinations of two or three slips in one function, as a share of its single ones."""
 EASY, HARD = 3, 12
@@ -68,7 +71,7 @@ class Maker:
         return [(m.id, functools.partial(self.attempt, m)) for m in _interleaved(self._functions(), self.seed)]
 
     def attempt(self, mutation: Mutation) -> Tried:
-        """Run the tests that call the function, with the mutation; twice when it looks good.
+        """Run the tests that call the function, with the mutation; once more, as a grader does, when it looks good.
 
         Raises SandboxError, and EnvironmentFault when the tests cannot be run at all.
         """
@@ -78,19 +81,34 @@ class Maker:
             compile(broken, mutation.file, "exec", dont_inherit=True)
         except (SyntaxError, ValueError):
             return Tried(id=mutation.id, why="it is no Python")
-        bug = patches.make(mutation.file, source, broken)
         tests = self._tests(mutation)
-        command = pytest(quoted(tests))
-        first = self._run(mutation, bug, command, tests)
+        cpu = CPU + SLACK * sum(self.baseline.seconds[test] for test in tests)
+        seen = observe(
+            self.start,
+            pytest(quoted(tests), cpu=cpu),
+            self.sandboxes,
+            changes={mutation.file: broken.encode()},
+            timeout=self.timeout,
+        )
+        if seen.problem:
+            return Tried(id=mutation.id, why="the tests do not come to an end", more=seen.problem)
+        first = self._steady(seen.statuses)
         if not _is_telling(first):
             return Tried(id=mutation.id, why="no test breaks" if "passed" in first.values() else "no test passes")
-        second = self._run(mutation, bug, pytest(quoted(tests), seed=1), tests)
+        suite = grading.Suite(
+            command=pytest(quoted(tests), seed=1, cpu=cpu),
+            parser="pytest",
+            fail_to_pass=[],
+            pass_to_pass=tests,
+            protected=(),
+            timeout=self.timeout,
+        )
+        bug = patches.make(mutation.file, source, broken)
+        second = self._steady(grading.run(mutation.id, self.start, bug, suite, self.sandboxes))
         told = {name: status for name, status in first.items() if second.get(name) == status}
         if not _is_telling(told):
             return Tried(id=mutation.id, why="the tests do not say the same twice")
-        failing = sorted(name for name, status in told.items() if status != "passed")
-        seen = observe(mutation.id, self.start, bug, pytest(quoted(failing[:5])), self.sandboxes, timeout=self.timeout)
-        return Tried(id=mutation.id, task=self._task(mutation, source, broken, told, seen["said"], command))
+        return Tried(id=mutation.id, task=self._task(mutation, source, broken, told, seen.said, pytest(quoted(tests))))
 
     def _functions(self) -> Iterator[tuple[str, Function]]:
         lines = {place for place, tests in self.baseline.touching.items() if len(tests) <= MOST_TESTS}
@@ -125,13 +143,13 @@ class Maker:
         draw = random.Random(f"{self.seed}/{mutation.id}")
         return [*sorted(calling), *draw.sample(others, min(BYSTANDERS, len(others)))]
 
-    def _run(self, mutation: Mutation, bug: str, command: str, tests: list[str]) -> dict[str, str]:
-        suite = grading.Suite(
-            command=command, parser="pytest", fail_to_pass=[], pass_to_pass=tests, protected=(), timeout=self.timeout
-        )
-        statuses = grading.run(mutation.id, self.start, bug, suite, self.sandboxes)
-        steady = {name: status for name, status in statuses.items() if name in self.baseline.steady}
-        return {name: status for name, status in steady.items() if status in ("passed", "failed", "error")}
+    def _steady(self, statuses: dict[str, str]) -> dict[str, str]:
+        """Of the steady tests, those that passed or broke."""
+        return {
+            name: status
+            for name, status in statuses.items()
+            if name in self.baseline.steady and status in ("passed", "failed", "error")
+        }
 
     def _task(
         self, mutation: Mutation, source: str, broken: str, told: dict[str, str], said: dict[str, str], command: str

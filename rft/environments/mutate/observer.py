@@ -1,4 +1,4 @@
-"""A pytest plugin that runs inside a sandbox: which functions each test calls, and what failing tests say."""
+"""A pytest plugin that runs inside a sandbox: how each test ends, what it says, calls and costs."""
 
 # mypy: ignore-errors
 
@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,12 @@ places = {}
 """(file, line) of a function to its number."""
 touched = {}
 """Test to the numbers of the functions that it called."""
+statuses = {}
+"""Test to how it ended, as the grader's plugin would have it."""
 said = {}
 """Failing test to the message of its failure."""
+seconds = {}
+"""Test to the CPU time that it took."""
 
 
 @pytest.hookimpl(tryfirst=True, hookwrapper=True)
@@ -27,11 +32,13 @@ def pytest_runtest_protocol(item):
         yield
         return
     calls = set()
+    began = time.process_time()
     stop = watch(calls)
     try:
         yield
     finally:
         stop()
+        seconds[item.nodeid] = time.process_time() - began
         inside = [code for code in calls if code.co_filename.startswith(root)]
         keys = {(code.co_filename[len(root) :], code.co_firstlineno) for code in inside}
         touched[item.nodeid] = sorted(places.setdefault(key, len(places)) for key in keys)
@@ -75,11 +82,16 @@ def monitor(calls):
 
 
 def pytest_runtest_logreport(report):
+    if report.when == "call" or report.outcome != "passed":
+        bad = "failed" if report.when == "call" else "error"
+        status = bad if report.failed else "xfailed" if hasattr(report, "wasxfail") else report.outcome
+        if statuses.get(report.nodeid) not in ("failed", "error"):
+            statuses[report.nodeid] = status
     if report.failed and report.nodeid not in said:
         crash = getattr(report.longrepr, "reprcrash", None)
         said[report.nodeid] = str(getattr(crash, "message", report.longrepr))[:2000]
 
 
 def pytest_sessionfinish():
-    seen = {"places": list(places), "touched": touched, "said": said}
+    seen = {"places": list(places), "touched": touched, "statuses": statuses, "said": said, "seconds": seconds}
     Path(root, FILE).write_text(json.dumps(seen))
