@@ -24,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _know_command(given)
         options, unknown = parser.parse_known_args(given)
+        if hasattr(options, "overrides"):  # argparse takes only those that stand together
+            options.overrides += [word for word in unknown if not word.startswith("-")]
+            unknown = [word for word in unknown if word.startswith("-")]
         if unknown:
             raise RecipeError(f"{unknown[0]}: unknown argument; see `rft {options.command} --help`.")
         work: Callable[[argparse.Namespace], None] = options.work

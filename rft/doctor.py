@@ -147,14 +147,11 @@ def _ask(url: str, key: str) -> tuple[str, bool]:
 
 def _needs(recipe: Recipe) -> Iterator[Finding]:
     """GPUs, memory, disk and programs, held against what is there."""
-    there = shutil.disk_usage(_existing(Path(recipe.runs))).free
-    wanted = estimate.disk(recipe, attempts=loop.attempts_in_all(recipe)[0])
-    yield Finding(
-        area="need",
-        what="disk",
-        how=f"about {wanted / GIB:.2g} GiB at {recipe.runs}; {there / GIB:.1f} GiB are free",
-        missing=wanted > there,
-    )
+    if not loop.owed_tasks(recipe):
+        there = shutil.disk_usage(_existing(Path(recipe.runs))).free
+        wanted = estimate.disk(recipe, attempts=loop.attempts_in_all(recipe)[0])
+        how = f"about {wanted / GIB:.2g} GiB at {recipe.runs}; {there / GIB:.1f} GiB are free"
+        yield Finding(area="need", what="disk", how=how, missing=wanted > there)
     gpus = gpu_memory()
     memory = estimate.memory(recipe)
     if memory is not None:

@@ -126,6 +126,17 @@ class Environment(Protocol):
         """
 
 
+@runtime_checkable
+class TaskMaker(Protocol):
+    """What an environment offers besides when its tasks have to be made first, which takes long."""
+
+    def owed(self) -> str:
+        """What `tasks` would have to make, in words; empty when the tasks are there. Makes nothing, fetches nothing.
+
+        Raises RecipeError.
+        """
+
+
 class Conversation(Protocol):
     """One trajectory's line to a model. Used by one thread."""
 

@@ -13,6 +13,7 @@ from reward_models.types import Report
 from rft.errors import RecipeError
 from rft.evaluate import judging
 from rft.evaluate.stage import measuring
+from rft.interfaces import TaskMaker
 from rft.plugins import build, import_from_here
 from rft.progress import say
 from rft.recipe import Recipe, to_config
@@ -156,12 +157,16 @@ def check(recipe: Recipe) -> list[tuple[str, str]]:
     rubric = scorer.rubric
     audit = Audit(recipe).rubric if recipe.score.audit is not None else None
     train.check(recipe)
-    attempts, tasks = _first_round(recipe, environment)
     rows = [
         ("policy", str(Run(recipe).starting_policy())),
         *([("sandbox", sandboxes.missing() or f"{recipe.sandbox['use']} works here")] if environment else []),
         ("rubric", f"{rubric.name}: {len(rubric.criteria)} criteria"),
         *([("audit", f"{audit.name}: {len(audit.criteria)} criteria")] if audit is not None else []),
+    ]
+    if owed := owed_tasks(recipe):
+        return [*rows, ("tasks", f"{owed}; rft run, or rft check --deep, makes them"), ("attempts", "known after that")]
+    attempts, tasks = _first_round(recipe, environment)
+    rows += [
         ("attempts a round", tasks),
         *estimate.rows(recipe, scorer, attempts, _collected(recipe)),
     ]
@@ -171,6 +176,12 @@ def check(recipe: Recipe) -> list[tuple[str, str]]:
     total, evaluations = attempts_in_all(recipe)
     rows.append(("attempts in all", f"{total} over {recipe.rounds} rounds and {evaluations} evaluations"))
     return [*rows, *training.rows(recipe, total)]
+
+
+def owed_tasks(recipe: Recipe) -> str:
+    """What a recipe's environment has still to make before it has tasks, in words; empty when there is nothing."""
+    environment = build("environment", recipe.environment, "environment") if recipe.environment else None
+    return environment.owed() if isinstance(environment, TaskMaker) else ""
 
 
 def attempts_in_all(recipe: Recipe) -> tuple[int, int]:

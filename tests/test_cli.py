@@ -58,6 +58,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str
         (["check", "quickstart", "collect.split=trian"], "Did you mean 'train'"),
         (["check", "quickstart", "agent.prompt=ters"], "Did you mean 'terse'"),
         (["check", "quickstart", "--flag"], "unknown argument"),
+        (["check", "quickstart", "--resolved", "colect.samples=3"], "Did you mean 'collect'"),
         (["collect", "quickstart", "--round", "9"], "expected --round 1 to 2"),
         (["cp", "quickstrat", "x.yaml"], "Did you mean"),
         (["show", "nowhere"], "not a run"),

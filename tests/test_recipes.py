@@ -9,8 +9,8 @@ from rft.plugins import build
 from rft.recipe import load
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
-NEED_DATA = {"mutate", "swe_smith", "swe_bench_eval"}
-"""Recipes whose tasks come from the network or from a user's files: the rest of them is checked on tasks of kata."""
+NEED_DATA = {"swe_smith", "swe_bench_eval"}
+"""Recipes whose tasks come from a user's files: the rest of them is checked on tasks of kata."""
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -10,7 +10,6 @@ from rft.environments import facts, grading, snapshots, trying
 from rft.environments.python import Built, Needs, build, check_setup_code
 from rft.errors import RecipeError
 from rft.interfaces import SandboxProvider, StartState
-from rft.store import Records
 from rft.types import Outcome, Task
 
 
@@ -63,9 +62,8 @@ class Made:
         folder = self.folder()
         if trying.is_done(folder, self.count):
             return ""
-        tried = list(Records(folder / trying.TRIED, trying.Tried)) if (folder / trying.TRIED).is_file() else []
-        good = sum(record.task is not None for record in tried)
-        return f"{wanted} are still to be made; in the cache are {good} good ones of {len(tried)} tried"
+        good, tried = trying.so_far(folder)
+        return f"{wanted} are still to be made; in the cache are {good} good ones of {tried} tried"
 
     def every_task(self, title: str) -> Iterator[Task]:
         """The tasks of all splits; made when they are not there yet. Raises EnvironmentFault, and what `candidates`

@@ -1,5 +1,6 @@
 """Candidates for tasks, tried one after another until there are enough; what was tried is kept through a kill."""
 
+import contextlib
 import itertools
 import threading
 from collections import deque
@@ -7,9 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
+
 from rft.errors import EnvironmentFault
 from rft.progress import progress, say
-from rft.store import Records, encode_line, write_atomic
+from rft.store import Records, decode_line, encode_line, write_atomic
 from rft.types import Record, Task
 
 TRIED = "tried.jsonl"
@@ -53,6 +56,17 @@ def tasks(
 def is_done(folder: Path, count: int | None) -> bool:
     """Are the tasks there?"""
     return _finished(folder, count).is_file()
+
+
+def so_far(folder: Path) -> tuple[int, int]:
+    """How many candidates were good, and how many were tried; torn lines are not there."""
+    path = folder / TRIED
+    good = tried = 0
+    for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else ():
+        with contextlib.suppress(ValueError, msgspec.DecodeError):
+            good += decode_line(line, Tried).task is not None
+            tried += 1
+    return good, tried
 
 
 def _finished(folder: Path, count: int | None) -> Path:

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rft import loop
 from rft.environments import trying
 from rft.environments.mutate import SPLITS, Mutate
 from rft.environments.mutate.making import difficulty
 from rft.environments.mutate.statement import statement
 from rft.environments.trying import Tried
 from rft.errors import EnvironmentFault, RecipeError
+from rft.recipe import load
 from rft.sandboxes.local import Local
 from rft.types import Task
 from tests.environments.conftest import CLEAN, PYTEST, write
@@ -109,7 +111,9 @@ def every(environment: Mutate) -> list[Task]:
 
 @pytest.mark.process
 def test_tasks_are_verified_and_the_same_again(environment: Mutate, cached: Path) -> None:
+    assert environment.owed() == "3 tasks are still to be made; in the cache are 0 good ones of 0 tried"
     tasks = every(environment)
+    assert environment.owed() == ""
     assert len(tasks) == 3 == len({task.id for task in tasks})
     for task in tasks:
         assert task.fail_to_pass and task.pass_to_pass
@@ -122,9 +126,28 @@ def test_tasks_are_verified_and_the_same_again(environment: Mutate, cached: Path
     (folder / "tasks_3.jsonl").unlink()
     lines = (folder / "tried.jsonl").read_bytes().splitlines(keepends=True)
     (folder / "tried.jsonl").write_bytes(b"".join(lines[:2]) + lines[2][:20])  # as a kill leaves it
+    assert environment.owed().startswith("3 tasks are still to be made; in the cache are ")
     environment.workers = 1
     assert every(environment) == tasks
     assert (folder / "tasks_3.jsonl").read_bytes() == whole
+
+
+@pytest.mark.process
+def test_a_slip_that_makes_a_loop_endless_is_ended_and_no_task(tmp_path: Path, cached: Path) -> None:
+    source = "def count(n):\n    while n > 5:\n        n -= 1\n    return n\n"
+    tests = "from counting import count\n\n\ndef test_count():\n    assert count(9) == 5\n"
+    folder = write(tmp_path / "counting", {"counting.py": source, "tests/test_counting.py": tests})
+    environment = Mutate(path=str(folder), packages=[PYTEST], install=False, sandbox={"use": "local", "timeout": 300})
+    [attempt] = [work for _, work in environment.candidates() if work.args[0].edits[0].after == "n += 1"]  # type: ignore[attr-defined]
+    tried = attempt()
+    assert (tried.task, tried.why) == (None, "the tests do not come to an end")
+
+
+def test_checking_fetches_and_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    rows = dict(loop.check(load("mutate")))
+    assert rows["tasks"].startswith("60 tasks are still to be made; nothing of them is in the cache")
+    assert not list(tmp_path.rglob("*.jsonl")) and not (tmp_path / "rft/sources").exists()
 
 
 def test_options_without_a_meaning_are_refused(tmp_path: Path) -> None:

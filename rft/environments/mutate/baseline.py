@@ -170,5 +170,5 @@ def observe(
         try:
             return msgspec.json.decode(sandbox.read(OBSERVED, limit=OBSERVED_BYTES), type=Observed)
         except (FileNotFoundError, msgspec.DecodeError):
-            ended = "time" if done.timed_out else done.killed or ("cpu" if done.exit_code in (137, 152) else "")
-            return Observed(problem=f"ended by {ended}" if ended else done.output.strip()[-300:] or "no output")
+            words = f"ended by {done.killed}" if done.killed else done.output.strip()[-300:]
+            return Observed(problem=words or f"exit code {done.exit_code}")

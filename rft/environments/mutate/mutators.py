@@ -4,12 +4,13 @@ A mutator is a method that looks at one kind of node and offers other texts for 
 the same source gives the same slips in the same order.
 """
 
+import bisect
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import libcst as cst
-from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper, PositionProvider
+from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper
 
 OPERATORS: dict[type[cst.BaseBinaryOp], type[cst.BaseBinaryOp]] = {
     cst.Add: cst.Subtract,
@@ -81,7 +82,8 @@ class Function:
 def functions(source: str) -> list[Function]:
     """The functions of a module in order, with every slip that the mutators know. Raises ValueError on bad syntax."""
     try:
-        wrapper = MetadataWrapper(cst.parse_module(source))
+        # a tree that was just parsed has no node twice, which is all that the copy is for
+        wrapper = MetadataWrapper(cst.parse_module(source), unsafe_skip_copy=True)
     except (cst.ParserSyntaxError, RecursionError) as error:
         raise ValueError(str(error).split("\n")[0]) from None
     visitor = _Visitor(source.encode(), wrapper.module)
@@ -104,12 +106,14 @@ def overlap(edits: Sequence[Edit]) -> bool:
 
 
 class _Visitor(cst.CSTVisitor):
-    METADATA_DEPENDENCIES = (ByteSpanPositionProvider, PositionProvider)
+    METADATA_DEPENDENCIES = (ByteSpanPositionProvider,)
 
     def __init__(self, data: bytes, module: cst.Module) -> None:
         super().__init__()
         self.functions: list[Function] = []
         self._data = data
+        self._ends = [place for place, byte in enumerate(data) if byte == ord("\n")]
+        """Offsets of the ends of lines."""
         self._module = module
         self._scope: list[str] = []
         self._depth = 0
@@ -131,13 +135,12 @@ class _Visitor(cst.CSTVisitor):
     def leave_FunctionDef(self, original_node: cst.FunctionDef) -> None:
         self._depth -= 1
         if self._depth == 0:
-            place = self.get_metadata(PositionProvider, original_node)
-            above = [self.get_metadata(PositionProvider, item).start.line for item in original_node.decorators]
+            spans = [self.get_metadata(ByteSpanPositionProvider, n) for n in (original_node, *original_node.decorators)]
             self.functions.append(
                 Function(
                     name=".".join(self._scope),
-                    first=min([place.start.line, *above]),
-                    last=place.end.line,
+                    first=self._line(min(span.start for span in spans)),
+                    last=self._line(spans[0].start + spans[0].length),
                     edits=tuple(sorted(set(self._edits))),
                 )
             )
@@ -283,8 +286,11 @@ class _Visitor(cst.CSTVisitor):
         start, end = span.start, span.start + span.length
         before = self._data[start:end].decode()
         if before != after:
-            line = self.get_metadata(PositionProvider, node).start.line
-            self._edits.append(Edit(start=start, end=end, after=after, operator=operator, before=before, line=line))
+            edit = Edit(start=start, end=end, after=after, operator=operator, before=before, line=self._line(start))
+            self._edits.append(edit)
+
+    def _line(self, offset: int) -> int:
+        return bisect.bisect_left(self._ends, offset) + 1
 
 
 def _is_number(node: cst.BaseExpression, value: str) -> bool:
