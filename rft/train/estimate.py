@@ -1,7 +1,6 @@
 """What training a round will take, before anything is trained: rows a step, memory for the longest row, disk."""
 
 import json
-import os
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +10,7 @@ from rft.errors import StoreError
 from rft.recipe import Recipe
 from rft.rundir import Run
 from rft.store import Records
-from rft.train.options import deepspeed_path
+from rft.train.options import batch, deepspeed_path, has_gpu
 from rft.types import Example
 
 GIB = 2**30
@@ -26,8 +25,6 @@ CHECKPOINTS_KEPT = 2
 """Of a training that is going on, with the optimizer's state."""
 TRAJECTORY_BYTES = 60_000
 """Of an attempt that is still to be made, with its report."""
-ON_CPU, ON_GPU = (8, 1), (1, 8)
-"""Rows at once and steps between updates, where the recipe says nothing."""
 
 
 def rows(recipe: Recipe, attempts: int) -> list[tuple[str, str]]:
@@ -84,18 +81,11 @@ def disk(recipe: Recipe, attempts: int) -> float:
 
 
 def _batch(recipe: Recipe) -> str:
-    train, trl = recipe.train, recipe.train.trl
-    rows_, steps = ON_GPU if has_gpu() else ON_CPU
-    if trl.keys() & {"packing", "padding_free", "per_device_train_batch_size"}:
-        rows_, steps = ON_CPU
-    rows_ = trl.get("per_device_train_batch_size", rows_)
-    steps = trl.get("gradient_accumulation_steps", steps)
-    return f"{rows_} rows x {steps} steps x {train.workers} processes = {rows_ * steps * train.workers} rows an update"
-
-
-def has_gpu() -> bool:
-    """Whether this machine shows a GPU; asks the driver's files, since importing torch takes seconds."""
-    return Path("/dev/nvidia0").exists() and os.environ.get("CUDA_VISIBLE_DEVICES", "0") not in ("", "-1")
+    train = recipe.train
+    rows_, steps = batch(train.method, train.trl, gpu=has_gpu())
+    what = "pairs" if train.method == "dpo" else "rows"
+    together = rows_ * steps * train.workers
+    return f"{rows_} {what} x {steps} steps x {train.workers} processes = {together} {what} an update"
 
 
 def _zero_stage(recipe: Recipe) -> int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,40 @@ CONFIGS = {"sft": "SFTConfig", "dpo": "DPOConfig", "kto": "KTOConfig", "grpo": "
 TAUGHT = {"sft": {"imitate"}, "dpo": {"pairs", "step_pairs"}, "kto": {"labels"}, "grpo": {"advantages"}}
 """`train.method` to the shipped names of `select.teach` that it learns from."""
 
+BATCH_KEYS = {"per_device_train_batch_size", "gradient_accumulation_steps"}
+DEEPSPEED_BATCH = ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "train_batch_size")
+"""DeepSpeed's names of the rows that a process reads at once, of how often before an update, and of all of them."""
+
+
+def batch(method: str, trl: dict[str, Any], *, gpu: bool) -> tuple[int, int]:
+    """Rows (of dpo pairs) that a process reads at once, and how often it does before an update."""
+    rows, steps = 8, 1
+    if method == "kto" and not trl.keys() & BATCH_KEYS:
+        rows, steps = 4, 2  # neighbours are compared
+    elif gpu and not trl.keys() & {"packing", "padding_free", "per_device_train_batch_size"}:
+        rows, steps = 1, 8  # attempts are long: eight of them at once is what fills a GPU's memory
+    return trl.get("per_device_train_batch_size", rows), trl.get("gradient_accumulation_steps", steps)
+
+
+def check_batch(recipe: Recipe, *, gpu: bool) -> None:
+    """Raises RecipeError where a DeepSpeed configuration names other batches than the recipe."""
+    train = recipe.train
+    if train.deepspeed is None:
+        return
+    given = json.loads(deepspeed_path(train.deepspeed).read_bytes())
+    rows, steps = batch(train.method, train.trl, gpu=gpu)
+    for key, ours in zip(DEEPSPEED_BATCH, (rows, steps, rows * steps * train.workers), strict=True):
+        if given.get(key, "auto") not in ("auto", ours):
+            raise RecipeError(
+                f"train.deepspeed: {key} is {given[key]}, and the recipe makes it {ours} ({rows} rows x {steps} steps "
+                f'x {train.workers} processes). Write "auto" there, or change train.trl or train.workers.'
+            )
+
+
+def has_gpu() -> bool:
+    """Whether this machine shows a GPU; asks the driver's files, since importing torch takes seconds."""
+    return Path("/dev/nvidia0").exists() and os.environ.get("CUDA_VISIBLE_DEVICES", "0") not in ("", "-1")
+
 
 def check(recipe: Recipe) -> None:
     """Raises RecipeError for an option of `train` that its library does not know. Imports TRL, and peft for `lora`."""
@@ -35,8 +70,7 @@ def check(recipe: Recipe) -> None:
     check_trl(recipe.train.trl, budget=recipe.train.tokens, method=recipe.train.method)
     if recipe.train.lora is not None:
         check_lora(recipe.train.lora)
-    if recipe.train.deepspeed is not None:
-        deepspeed_path(recipe.train.deepspeed)
+    check_batch(recipe, gpu=has_gpu())
     if recipe.train.tokens is not None and recipe.train.tokens < 1:
         raise RecipeError(f"train.tokens: is {recipe.train.tokens}; expected at least 1, or leave it out.")
 

@@ -107,11 +107,8 @@ class Kto:
         return random.Random(self.spec.seed).sample(rows, len(rows))
 
     def options(self, rows: Sequence[Row]) -> dict[str, Any]:
-        """Nothing is cut; the reference point needs neighbours, so at least two rows stand together."""
-        together = {"train_sampling_strategy": "sequential", "max_length": None}
-        if self.spec.trl.keys() & {"per_device_train_batch_size", "gradient_accumulation_steps"}:
-            return together
-        return together | {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
+        """Nothing is cut; neighbours are compared, so the order is that of `rows`."""
+        return {"train_sampling_strategy": "sequential", "max_length": None}
 
     def dataset(self, rows: Sequence[Row], place: Path) -> Any:
         """Ids, labels, and whether the row is liked."""

@@ -19,7 +19,7 @@ from rft.errors import RecipeError, StageError
 from rft.plugins import first_line
 from rft.store import write_atomic
 from rft.train.leaks import check_learnt_text
-from rft.train.options import check_lora, check_trl
+from rft.train.options import batch, check_lora, check_trl
 from rft.train.process import Result, Spec
 from rft.train.resume import mark_complete
 from rft.train.rows import Row, check_lengths, to_budget
@@ -99,8 +99,9 @@ def _rows(spec: Spec, method: Method) -> list[Row]:
 
 def options_of(spec: Spec, method: Method, rows: Sequence[Row]) -> dict[str, Any]:
     """The arguments of TRL's config class: the recipe's over defaults that suit the machine, and the method's own."""
+    together, times = batch(spec.method, spec.trl, gpu=torch.cuda.is_available())
     return {
-        **_machine_defaults(spec),
+        **_machine_defaults(),
         "train_sampling_strategy": "group_by_length",
         "seed": spec.seed,
         "logging_steps": 1,
@@ -113,17 +114,17 @@ def options_of(spec: Spec, method: Method, rows: Sequence[Row]) -> dict[str, Any
         "ddp_find_unused_parameters": False,
         **({"num_train_epochs": 1} if spec.tokens is not None else {}),
         **spec.trl,
+        "per_device_train_batch_size": together,
+        "gradient_accumulation_steps": times,
         **method.options(rows),
         "output_dir": str(Path(spec.folder) / "trainer"),
         "deepspeed": spec.deepspeed,
     }
 
 
-def _machine_defaults(spec: Spec) -> dict[str, Any]:
+def _machine_defaults() -> dict[str, Any]:
     if torch.cuda.is_available():
-        # Attempts are long: eight of them at once is what fills a GPU's memory.
-        batch_is_given = spec.trl.keys() & {"packing", "padding_free", "per_device_train_batch_size"}
-        return {} if batch_is_given else {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8}
+        return {}
     # Without variable-length kernels, attention over packed rows costs the square of what is packed: rows of like
     # length side by side waste less.
     return {

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from training_cases import make_examples, make_pairs  # type: ignore[import-not-found]
+from training_cases import MAKERS, make_examples, make_graded, make_liked, make_pairs  # type: ignore[import-not-found]
 
 from rft.errors import StageError
 from rft.store import Records
@@ -93,7 +93,9 @@ def test_weights_multiply_the_loss_of_their_spans(tmp_path: Path, policy: Path) 
 
 @pytest.mark.parametrize("lora", [None, {"r": 4, "target_modules": "all-linear"}], ids=["full", "lora"])
 def test_dpo_is_the_paper_s_and_starts_from_the_policy(tmp_path: Path, policy: Path, lora: Any) -> None:
-    examples = make_pairs(6)
+    examples = [
+        msgspec.structs.replace(side, spans=side.spans[: 1 + n % 2]) for n, side in enumerate(make_pairs(6))
+    ]  # of every better side a step is masked
     trainer = trainer_of(spec_of(tmp_path / "a", policy, "dpo", examples, lora=lora))
     batch = next(iter(trainer.get_train_dataloader()))
     start = trainer.compute_loss(trainer.model.train(), dict(batch))
@@ -115,9 +117,10 @@ def test_dpo_is_the_paper_s_and_starts_from_the_policy(tmp_path: Path, policy: P
     assert_same(trainer, batch, torch.stack(losses).mean())
 
 
-def test_kto_is_the_paper_s(tmp_path: Path, policy: Path) -> None:
-    examples = [msgspec.structs.replace(e, good=n % 3 > 0) for n, e in enumerate(make_examples(8))]
-    trainer = trainer_of(spec_of(tmp_path / "a", policy, "kto", examples))
+@pytest.mark.parametrize("options", [{}, {"desirable_weight": 0.5, "undesirable_weight": 1.5, "beta": 0.3}])
+def test_kto_is_the_paper_s(tmp_path: Path, policy: Path, options: dict[str, float]) -> None:
+    examples = make_liked(8)
+    trainer = trainer_of(spec_of(tmp_path / "a", policy, "kto", examples, trl=FLOAT | options))
     batch = next(iter(trainer.get_train_dataloader()))
     disturb(trainer.model)
     rows = list(rows_of(batch, examples))
@@ -134,26 +137,19 @@ def test_kto_is_the_paper_s(tmp_path: Path, policy: Path) -> None:
         spans = [(start - answer + prompt, end - answer + prompt) for start, end in other.spans]
         crossed.append(gain(row.ids[:prompt] + other.ids[answer:], spans).detach())
     point = torch.stack(crossed).mean().clamp(min=0)
-    losses = [1 - torch.sigmoid(0.1 * ((gain(row.ids, row.spans) - point) * (1 if row.good else -1))) for row in rows]
-    assert_same(trainer, batch, torch.stack(losses).mean())
-
-
-def graded(count: int) -> list[Example]:
-    """Examples with an advantage for each span, and log-probabilities as they are drawn at random."""
-    draw = torch.Generator().manual_seed(3)
-    return [
-        msgspec.structs.replace(
-            example,
-            weights=[1.0 - number % 3, -0.5 * (number % 2) + 0.125],
-            logprobs=(-5.7 + 0.3 * torch.randn(11, generator=draw)).tolist(),
-        )
-        for number, example in enumerate(make_examples(count))
+    beta, *weights = (
+        options.get(name, value) for name, value in (("beta", 0.1), ("undesirable_weight", 1), ("desirable_weight", 1))
+    )
+    losses = [
+        weights[row.good] * (1 - torch.sigmoid(beta * ((gain(row.ids, row.spans) - point) * (1 if row.good else -1))))
+        for row in rows
     ]
+    assert_same(trainer, batch, torch.stack(losses).mean())
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_the_policy_gradient_is_the_clipped_surrogate(tmp_path: Path, policy: Path, temperature: float) -> None:
-    examples = graded(6)
+    examples = make_graded(6)
     trainer = trainer_of(spec_of(tmp_path / "a", policy, "grpo", examples, temperature=temperature, clip=(0.1, 0.3)))
     batch = next(iter(trainer.get_train_dataloader()))
     losses, clipped = [], 0
@@ -268,3 +264,18 @@ def test_a_pair_s_budget_and_length_count_both_sides(tmp_path: Path, policy: Pat
         max(len(a.ids), len(b.ids)) for a, b in zip(sides[::2], sides[1::2], strict=True)
     ]
     assert {row.learnt for row in rows} == {22}
+
+
+@pytest.mark.parametrize("method", MAKERS)
+def test_the_batch_that_is_printed_is_the_trainer_s(tmp_path: Path, policy: Path, method: str) -> None:
+    from rft.recipe import Policy, Recipe, Train
+    from rft.train import estimate
+
+    for number, given in enumerate(({}, {"per_device_train_batch_size": 2}, {"gradient_accumulation_steps": 4})):
+        made = Recipe(name="r", policy=Policy(model=str(policy)), train=Train(method=method, trl=given))  # type: ignore[arg-type]
+        printed = dict(estimate.rows(made, attempts=1))["training batch"]
+        examples = MAKERS[method](12)
+        args = trainer_of(spec_of(tmp_path / str(number), policy, method, examples, trl=given)).args
+        what = "pairs" if method == "dpo" else "rows"
+        rows, steps = args.per_device_train_batch_size, args.gradient_accumulation_steps
+        assert printed.startswith(f"{rows} {what} x {steps} steps x 1 processes = {rows * steps} ")

@@ -8,7 +8,7 @@ import pytest
 from rft.errors import RecipeError
 from rft.recipe import Policy, Recipe, Sampling, Select, Train, shipped_content
 from rft.train import check
-from rft.train.options import deepspeed_path
+from rft.train.options import check_batch, deepspeed_path
 
 
 def recipe(**train: Any) -> Recipe:
@@ -76,3 +76,15 @@ def test_deepspeed_is_a_shipped_name_or_a_path(tmp_path: Path) -> None:
     own.write_text("[]")
     with pytest.raises(RecipeError, match="holds no object"):
         deepspeed_path(str(own))
+
+
+def test_a_deepspeed_configuration_names_the_recipe_s_batches_or_none(tmp_path: Path) -> None:
+    own = tmp_path / "own.json"
+    own.write_text(
+        '{"train_micro_batch_size_per_gpu": 4, "train_batch_size": 16, "gradient_accumulation_steps": "auto"}'
+    )
+    check_batch(recipe(deepspeed=str(own), workers=2, method="kto"), gpu=False)
+    with pytest.raises(RecipeError, match=r"train_micro_batch_size_per_gpu is 4, .* makes it 8 \(8 rows x 1 steps x 2"):
+        check_batch(recipe(deepspeed=str(own), workers=2), gpu=False)
+    with pytest.raises(RecipeError, match=r"train_batch_size is 16, .* makes it 8"):
+        check_batch(recipe(deepspeed=str(own), method="kto"), gpu=False)

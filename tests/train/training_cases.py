@@ -44,3 +44,30 @@ def make_pairs(count: int) -> list[Example]:
         sides.append(replace(one, good=True, pair=pair))
         sides.append(replace(other, id=f"{one.id}/other", ids=one.ids[:4] + other.ids[4:], good=False, pair=pair))
     return sides
+
+
+def make_graded(count: int) -> list[Example]:
+    """Examples with an advantage for each span, and log-probabilities as they are drawn at random."""
+    draw = random.Random(3)
+    return [
+        replace(
+            example,
+            weights=[1.0 - number % 3, -0.5 * (number % 2) + 0.125],
+            logprobs=[-5.7 + 0.3 * draw.gauss(0, 1) for _ in range(11)],
+        )
+        for number, example in enumerate(make_examples(count))
+    ]
+
+
+def make_liked(count: int) -> list[Example]:
+    """Two of three are to become likelier."""
+    return [replace(example, good=number % 3 > 0) for number, example in enumerate(make_examples(count))]
+
+
+MAKERS: dict[str, Callable[[int], list[Example]]] = {
+    "sft": make_examples,
+    "dpo": make_pairs,
+    "kto": make_liked,
+    "grpo": make_graded,
+}
+"""`train.method` to what makes that many rows of the kind that it learns from."""
