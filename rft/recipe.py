@@ -190,8 +190,13 @@ class Train:
     """Training processes."""
     deepspeed: str | None = None
     """A name in launch/deepspeed, or a path."""
+    batch_tokens: int | None = None
+    """The most tokens, padding included, that a process reads at once: a batch with more is read in parts, and the
+    update is the same. Left out: batches are read whole."""
     lora: Section | None = None
     """Options of peft.LoraConfig, as they are."""
+    quantization: Section | None = None
+    """Options of transformers.BitsAndBytesConfig, as they are (QLoRA): with `lora`, on a CUDA GPU, `rft[qlora]`."""
     grpo: Grpo = field(default_factory=Grpo)
     trl: Section = field(default_factory=dict)
     """Options of TRL's config class, as they are: SFTConfig for sft and grpo, DPOConfig, KTOConfig."""

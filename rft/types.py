@@ -281,7 +281,11 @@ class Checkpoint(Record, frozen=True, kw_only=True):
     """A trained policy and how it came about."""
 
     path: str
+    """A plain model, an adapter merged."""
     base: str
+    """The policy that the round started from."""
+    adapter: str | None = None
+    """Where training made one: it by itself, on top of `base`."""
     method: str
     examples: int
     learnt_tokens: int

@@ -1,15 +1,17 @@
 """What the recipe's `train` section means to TRL, peft and DeepSpeed: their own options, checked by name."""
 
 import dataclasses
+import inspect
 import json
 import os
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from rft.errors import RecipeError, did_you_mean
 from rft.plugins import first_line
-from rft.recipe import Recipe, shipped_content
+from rft.recipe import Recipe, Train, shipped_content
 
 OURS = {
     "output_dir": "the run's folder decides it",
@@ -70,6 +72,10 @@ def check(recipe: Recipe) -> None:
     check_trl(recipe.train.trl, budget=recipe.train.tokens, method=recipe.train.method)
     if recipe.train.lora is not None:
         check_lora(recipe.train.lora)
+    if recipe.train.quantization is not None:
+        check_quantization(recipe.train.quantization, lora=recipe.train.lora is not None)
+    if recipe.train.batch_tokens is not None:
+        check_parts(recipe.train)
     check_batch(recipe, gpu=has_gpu())
     if recipe.train.tokens is not None and recipe.train.tokens < 1:
         raise RecipeError(f"train.tokens: is {recipe.train.tokens}; expected at least 1, or leave it out.")
@@ -125,6 +131,30 @@ def check_lora(given: dict[str, Any]) -> None:
         LoraConfig(**given)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"train.lora: {first_line(error)}.") from None
+
+
+def check_quantization(given: dict[str, Any], *, lora: bool) -> None:
+    """Raises RecipeError for options that transformers does not know, without an adapter, or without bitsandbytes."""
+    from transformers import BitsAndBytesConfig
+
+    if not lora:
+        raise RecipeError("train.quantization: only an adapter learns on weights in few bits. Set train.lora.")
+    known = [name for name in inspect.signature(BitsAndBytesConfig).parameters if name != "kwargs"]
+    _check_names(given, known, "train.quantization", "BitsAndBytesConfig")
+    if find_spec("bitsandbytes") is None:
+        raise RecipeError("train.quantization: bitsandbytes is not installed. Run `pip install 'rft[qlora]'`.")
+
+
+def check_parts(train: Train) -> None:
+    """Raises RecipeError where batches cannot be read in parts."""
+    if train.batch_tokens is not None and train.batch_tokens < 1:
+        raise RecipeError(f"train.batch_tokens: is {train.batch_tokens}; expected at least 1, or leave it out.")
+    if train.method == "kto":
+        raise RecipeError(
+            "train.batch_tokens: kto compares the rows of a batch. Set train.trl.per_device_train_batch_size."
+        )
+    if train.trl.get("packing") or train.trl.get("padding_free"):
+        raise RecipeError("train.batch_tokens: packed rows have one length, train.trl.max_length. Leave one out.")
 
 
 def deepspeed_path(name: str) -> Path:

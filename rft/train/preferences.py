@@ -20,6 +20,7 @@ from trl.trainer.utils import pad
 from rft.errors import RecipeError, StageError
 from rft.store import Records
 from rft.train.order import Ordered
+from rft.train.parts import InParts
 from rft.train.process import Spec
 from rft.train.rows import (
     CHOSEN,
@@ -220,14 +221,24 @@ class _Prepared(Ordered):
         self._signature_columns = list(self.own_columns)
 
 
-class PairTrainer(_Prepared, DPOTrainer):  # type: ignore[misc]
+class PairTrainer(InParts, _Prepared, DPOTrainer):  # type: ignore[misc]
     """TRL's DPO on pairs of exact tokens."""
+
+    sides = 2
 
     length_columns = (f"{CHOSEN}{IDS}", f"{REJECTED}{IDS}")
     own_columns = (
         *(f"{side}{name}" for side in (CHOSEN, REJECTED) for name in (IDS, LABELS)),
         *("ref_chosen_logps", "ref_rejected_logps"),
     )
+
+    def compute_loss(
+        self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """A mean over pairs: of a part of a batch, as much as the part is of it."""
+        if return_outputs:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        return super().compute_loss(model, inputs, False, num_items_in_batch) * self.share
 
 
 class LabelledTrainer(_Prepared, KTOTrainer):  # type: ignore[misc]

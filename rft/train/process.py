@@ -43,6 +43,8 @@ class Spec(Record, frozen=True, kw_only=True):
     workers: int
     deepspeed: str | None
     lora: dict[str, Any] | None
+    quantization: dict[str, Any] | None = None
+    batch_tokens: int | None = None
     temperature: float = 1.0
     """What the engine divided logits by before it drew, where the method compares with that."""
     clip: tuple[float, float] = (0.2, 0.28)

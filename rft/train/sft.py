@@ -14,6 +14,7 @@ from rft.store import Records
 from rft.train.branches import BranchCollator
 from rft.train.losses import imitation, learnt_logprobs, of_learnt
 from rft.train.order import Ordered
+from rft.train.parts import InParts
 from rft.train.process import Spec
 from rft.train.rows import BRANCHES, IDS, IGNORED, LABELS, WEIGHTS, Row, columns, lay_out, row_of
 from rft.types import Example
@@ -125,8 +126,8 @@ class ColumnCollator(DataCollatorForLanguageModeling):  # type: ignore[misc]
         return batch
 
 
-class Trainer(Ordered, SFTTrainer):  # type: ignore[misc]
-    """TRL's trainer, with our columns and our order."""
+class Trainer(InParts, Ordered, SFTTrainer):  # type: ignore[misc]
+    """TRL's trainer, with our columns, our order and our parts."""
 
     own_columns: Sequence[str] = (BRANCHES, WEIGHTS)
 
@@ -137,7 +138,7 @@ class Trainer(Ordered, SFTTrainer):  # type: ignore[misc]
     def mean_over_step(self, losses: torch.Tensor, count: Any) -> torch.Tensor:
         """The sum over `count`, the learnt tokens of the whole step on all processes; over their own number if None."""
         if count is None:
-            return losses.sum() / max(1, len(losses))
+            return losses.sum() / max(1, len(losses)) * self.share
         loss = losses.sum() / torch.as_tensor(count).clamp(min=1)
         return loss * self.accelerator.num_processes if self.args.average_tokens_across_devices else loss
 

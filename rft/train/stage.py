@@ -69,6 +69,8 @@ def _spec(recipe: Recipe, run: Run, round: int, stage: Stage, examples: Path) ->
         workers=train.workers,
         deepspeed=str(deepspeed_path(train.deepspeed)) if train.deepspeed else None,
         lora=train.lora,
+        quantization=train.quantization,
+        batch_tokens=train.batch_tokens,
         trl=train.trl,
         resume=str(resume) if resume else None,
         parent=os.getpid(),
@@ -105,6 +107,7 @@ def _finish(stage: Stage, spec: Spec, result: Result) -> None:
             metrics |= {f"{name}_first": log[0][name], f"{name}_last": log[-1].get(name, log[0][name])}
     checkpoint = Checkpoint(
         path=str(stage.path / "checkpoint"),
+        adapter=str(stage.path / "adapter") if spec.lora is not None else None,
         base=spec.model,
         method=spec.method,
         examples=result.examples,
@@ -112,10 +115,11 @@ def _finish(stage: Stage, spec: Spec, result: Result) -> None:
         metrics=metrics,
     )
     write_atomic(stage.path / "train.json", msgspec.json.format(msgspec.json.encode(checkpoint)) + b"\n")
+    made = ["checkpoint", "train.json", "log.jsonl", *(["adapter"] if spec.lora is not None else [])]
     # The optimizer's state is large, and only an unfinished training needs it.
     shutil.rmtree(stage.path / "trainer", ignore_errors=True)
     stage.finish(
-        [stage.path / name for name in ("checkpoint", "train.json", "log.jsonl")],
+        [stage.path / name for name in made],
         counts={"examples": result.examples, "steps": result.steps, "learnt_tokens": result.learnt_tokens},
         metrics=metrics,
     )

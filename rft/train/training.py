@@ -65,6 +65,8 @@ def train(spec: Spec) -> None:
     check_trl(spec.trl, budget=spec.tokens, method=spec.method)
     if spec.lora is not None:
         check_lora(spec.lora)
+    if spec.quantization is not None and not torch.cuda.is_available():
+        raise RecipeError("train.quantization: needs a CUDA GPU, and there is none here. Leave it out.")
     method = method_of(spec)
     rows = _rows(spec, method)
     if spec.deepspeed and not torch.cuda.is_available():
@@ -102,6 +104,7 @@ def options_of(spec: Spec, method: Method, rows: Sequence[Row]) -> dict[str, Any
     together, times = batch(spec.method, spec.trl, gpu=torch.cuda.is_available())
     return {
         **_machine_defaults(),
+        **_quantized(spec),
         "train_sampling_strategy": "group_by_length",
         "seed": spec.seed,
         "logging_steps": 1,
@@ -135,6 +138,15 @@ def _machine_defaults() -> dict[str, Any]:
     }
 
 
+def _quantized(spec: Spec) -> dict[str, Any]:
+    """The policy held in few bits under its adapter (Dettmers et al., 2023, arXiv 2305.14314)."""
+    if spec.quantization is None:
+        return {}
+    from transformers import BitsAndBytesConfig
+
+    return {"model_init_kwargs": {"quantization_config": BitsAndBytesConfig(**spec.quantization)}}
+
+
 def computes_bfloat16(capabilities: Mapping[str, Any]) -> bool:
     """Whether a processor multiplies bfloat16 itself; where it is emulated it is several times slower than float32."""
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
@@ -158,7 +170,9 @@ def build_trainer(spec: Spec, method: Method, rows: Sequence[Row]) -> Any:
         "peft_config": lora,
         "callbacks": [Log(Path(spec.folder) / "log.jsonl"), Complete()],
     }
-    return method.trainer(config, rows, common)
+    trainer = method.trainer(config, rows, common)
+    trainer.batch_tokens = spec.batch_tokens
+    return trainer
 
 
 def _own_file(spec: Spec) -> Path:
@@ -220,12 +234,21 @@ def write_checkpoint(spec: Spec) -> None:
 
         base = AutoModelForCausalLM.from_pretrained(spec.model, dtype=torch.float32)
         model = PeftModel.from_pretrained(base, final).merge_and_unload()
+        keep_adapter(final, Path(spec.folder) / "adapter")
     if Path(spec.model, "generation_config.json").exists() or not Path(spec.model).exists():
         model.generation_config = GenerationConfig.from_pretrained(spec.model)
     model.to(config.dtype or torch.float32).save_pretrained(fresh)
     AutoTokenizer.from_pretrained(spec.model).save_pretrained(fresh)
     shutil.rmtree(Path(spec.folder) / "checkpoint", ignore_errors=True)
     fresh.rename(Path(spec.folder) / "checkpoint")
+
+
+def keep_adapter(final: Path, place: Path) -> None:
+    """The adapter by itself, as PEFT and vLLM (`--lora-modules`) read it; it goes on top of the round's start."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    for path in final.glob("adapter_*"):
+        shutil.copy(path, place)
 
 
 def _result(spec: Spec, rows: Sequence[Row], state: Any, seconds: float) -> Result:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from training_cases import MAKERS, make_examples, make_graded, make_liked, make_pairs  # type: ignore[import-not-found]
 
-from rft.errors import StageError
+from rft.errors import RecipeError, StageError
 from rft.store import Records
 from rft.train.process import Spec
 from rft.types import Example
@@ -222,6 +222,8 @@ def test_a_round_of_dpo_after_a_round_of_sft_goes_on_from_it(tmp_path: Path, pol
     assert log[-1]["rewards/margins"] > 0
     _, report = AutoModelForCausalLM.from_pretrained(Path(second.folder) / "checkpoint", output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"]
+    config = msgspec.json.decode((Path(second.folder) / "adapter" / "adapter_config.json").read_bytes())
+    assert config["base_model_name_or_path"] == str(start), "the adapter goes on top of the round's start"
 
 
 REFUSED = [
@@ -250,6 +252,16 @@ def test_what_a_method_cannot_learn_from_is_refused(
     with pytest.raises(StageError, match=words) as caught:
         method_of(spec).rows()
     assert "\n" not in str(caught.value)
+
+
+def test_weights_in_few_bits_are_refused_where_there_is_no_gpu(tmp_path: Path, policy: Path) -> None:
+    from rft.train.training import train
+
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    spec = spec_of(tmp_path / "a", policy, "sft", make_examples(4), lora={"r": 4}, quantization={"load_in_4bit": True})
+    with pytest.raises(RecipeError, match=r"^train\.quantization: needs a CUDA GPU"):
+        train(spec)
 
 
 def test_a_pair_s_budget_and_length_count_both_sides(tmp_path: Path, policy: Path) -> None:

@@ -26,6 +26,9 @@ def recipe(**train: Any) -> Recipe:
         ({"tokens": 0}, "train.tokens: is 0"),
         ({"lora": {"rank": 4}}, "train.lora.rank"),
         ({"lora": {"r": 4, "target_modules": "all-linear", "layers_pattern": "x"}}, "train.lora: "),
+        ({"quantization": {"load_in_4bit": True}}, "only an adapter learns on weights in few bits"),
+        ({"quantization": {"load_4bit": True}, "lora": {"r": 4}}, r"quantization.load_4bit: .*Did you mean"),
+        ({"quantization": {"load_in_4bit": True}, "lora": {"r": 4}}, r"bitsandbytes is not installed.*rft\[qlora\]"),
         ({"deepspeed": "zero9"}, r"expected one of zero1, zero2, zero3.*Did you mean"),
     ],
 )

@@ -160,6 +160,16 @@ def test_lora_leaves_a_plain_model_that_has_learnt(spec: Spec, policy: Path) -> 
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
 
+    from peft import PeftModel
+
+    base = AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32)
+    adapted = PeftModel.from_pretrained(base, Path(spec.folder) / "adapter")
+    merged = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    ids = torch.arange(3, 40)[None]
+    torch.testing.assert_close(adapted(ids).logits, merged(ids).logits, atol=1e-4, rtol=1e-4)
+    names = {path.name for path in (Path(spec.folder) / "adapter").iterdir()}
+    assert names == {"adapter_config.json", "adapter_model.safetensors"}, "what vLLM reads, and nothing else"
+
 
 def test_a_loss_that_is_no_number_ends_the_training(spec: Spec) -> None:
     trainer, _ = trainer_of(spec)

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
-from training_cases import MakeRun, make_examples  # type: ignore[import-not-found]
+from training_cases import MAKERS, MakeRun, make_examples  # type: ignore[import-not-found]
 
 from rft import train
 from rft.errors import RecipeError, StageError
@@ -116,18 +116,32 @@ def test_the_driver_imports_no_torch() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("method", ["sft", "dpo", "grpo"])
 @pytest.mark.parametrize(("deepspeed", "workers"), [(None, 2), ("zero2", 1), ("zero2", 2), ("zero3", 2)])
-def test_distributed_training_learns_what_one_process_learns(make_run: MakeRun, deepspeed: Any, workers: int) -> None:
+def test_distributed_training_has_the_loss_curve_of_one_process(
+    make_run: MakeRun, method: str, deepspeed: Any, workers: int
+) -> None:
     """The first DeepSpeed case builds an operator, which takes a minute."""
-    examples = make_examples(24)
-    options = {"num_train_epochs": 3, "bf16": False, "gradient_accumulation_steps": 1, "learning_rate": 1e-3}
-    batch = {"packing": False, "per_device_train_batch_size": 4 // workers}
-    losses = []
-    for name, extra in (("one", {}), ("many", {"deepspeed": deepspeed, "workers": workers})):
-        size = 4 if name == "one" else batch["per_device_train_batch_size"]
-        trl = {**options, **batch, "per_device_train_batch_size": size}
-        recipe, run = make_run(examples, name, trl=trl, **extra)
+    assert_one_curve(make_run, method, {"deepspeed": deepspeed, "workers": workers})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deepspeed", [None, "zero2", "zero3"])
+def test_two_processes_that_read_batches_in_parts_have_the_same_curve(make_run: MakeRun, deepspeed: Any) -> None:
+    assert_one_curve(make_run, "dpo", {"deepspeed": deepspeed, "workers": 2, "batch_tokens": 200})
+
+
+def assert_one_curve(make_run: MakeRun, method: str, extra: dict[str, Any]) -> None:
+    """The losses of twelve updates, each to 1e-4."""
+    options = {"num_train_epochs": 2, "bf16": False, "gradient_accumulation_steps": 1, "learning_rate": 1e-3}
+    curves = []
+    for name, more in (("one", {}), ("many", extra)):
+        rows = 4 // more.get("workers", 1)
+        trl = {**options, "per_device_train_batch_size": rows}
+        recipe, run = make_run(MAKERS[method](24), name, trl=trl, method=method, **more)
         train.run(recipe, run, 1)
-        losses.append(run.stage(1, "train").require().metrics["loss_last"])
-        run.stage(1, "train").verify()
-    assert losses[0] == pytest.approx(losses[1], abs=2e-3)
+        stage = run.stage(1, "train")
+        curves.append([json.loads(line)["loss"] for line in (stage.path / "log.jsonl").read_text().splitlines()])
+        stage.verify()
+    assert len(curves[0]) == 12 and curves[0][0] != curves[0][-1]
+    assert curves[1] == pytest.approx(curves[0], abs=1e-4)
