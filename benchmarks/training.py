@@ -1,7 +1,9 @@
-"""Prints how fast SFT trains here with rft's defaults and with TRL's own on the same rows, taken in turns.
+"""Prints how fast each method trains here with rft's defaults and with TRL's own on the same rows, taken in turns.
 
 python benchmarks/training.py [--quick] [--rounds N] [--rows N]; needs no network, writes to a temporary folder.
-Tokens per second are of training steps alone: imports, loading and data preparation are left out.
+Tokens per second are of training steps alone: imports, loading and data preparation are left out. TRL has no policy
+gradient on stored attempts; grpo is held against our own loss under TRL's defaults of order and recomputation. Last,
+rows of a group apart, and as one row that branches behind what they share.
 """
 
 import argparse
@@ -11,20 +13,30 @@ import random
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from msgspec.structs import replace
+
 from rft.inference.fresh import TinyQwen3
 from rft.store import Records
+from rft.train import sft
 from rft.train.process import Spec
-from rft.train.rows import Row, read_rows
+from rft.train.rows import read_rows
 from rft.types import Example
 
 Arm = tuple[str, dict[str, Any], bool]
-"""A name, options of SFTConfig over rft's defaults, and whether the loss is rft's own."""
+"""A name, options of TRL's config over rft's defaults, and whether the loss of sft is rft's own."""
+Speed = tuple[float, float]
+"""Tokens read per second, and per second of processor time."""
+BRANCHED = {"rows apart": {}, "what they share once": {"per_device_train_batch_size": 1}}
+CHOOSES = sft.trainer_class
 
 
 def main() -> None:
@@ -41,12 +53,29 @@ def main() -> None:
         TinyQwen3().make(policy, ["def solve(values): return sorted(values)"] * 50, seed=0)
         examples = Path(folder) / "examples.jsonl"
         write_examples(examples, count)
-        rows = read_rows(examples)
-        speeds: dict[str, list[tuple[float, float]]] = {}
-        for _ in range(rounds):
-            for arm in arms(all_of_them=given.all):
-                speeds.setdefault(arm[0], []).append(measure(arm, examples, rows, policy, Path(folder)))
-    report(rows, speeds)
+        plain = Bench("sft", policy, examples, Path(folder))
+        compare("sft", rounds, {arm[0]: partial(plain.measure, arm) for arm in arms(all_of_them=given.all)})
+        for method in ("dpo", "grpo"):
+            made = Path(folder) / f"{method}.jsonl"
+            write_taught(made, examples, method)
+            bench = Bench(method, policy, made, Path(folder))
+            compare(method, rounds, {arm[0]: partial(bench.measure, arm) for arm in arms(all_of_them=False)})
+        for shared in (40, 160):
+            apart, once = (Path(folder) / f"{name}-{shared}.jsonl" for name in ("apart", "once"))
+            write_groups(apart, once, count // 8, shared)
+            benches = {"rows apart": apart, "what they share once": once}
+            tokens = Bench("sft", policy, apart, Path(folder)).tokens
+            compare(
+                f"groups of 8 that share {shared} tokens of about {shared + 100}",
+                rounds,
+                {
+                    name: partial(
+                        Bench("sft", policy, path, Path(folder), tokens).measure, (name, BRANCHED[name], True)
+                    )
+                    for name, path in benches.items()
+                },
+                baseline="rows apart",
+            )
 
 
 def write_examples(path: Path, count: int) -> None:
@@ -59,6 +88,49 @@ def write_examples(path: Path, count: int) -> None:
             spans = [(start, start + 22) for start in range(length // 3, length - 22, 60)]
             name = str(number)
             append(Example(id=name, trajectory_id=name, task_id=name, ids=ids, spans=spans, provenance="recorded"))
+
+
+def write_taught(path: Path, examples: Path, method: str) -> None:
+    """The same rows as pairs of which the worse side is the better one's neighbour, or with advantages."""
+    rows = list(Records(examples, Example))
+    with Records(path, Example).writer() as append:
+        for number, row in enumerate(rows):
+            if method == "grpo":
+                learnt = sum(end - start for start, end in row.spans)
+                advantages = [(-1.0) ** number] * len(row.spans)
+                append(replace(row, weights=advantages, logprobs=[-5.5] * learnt))
+            elif number % 2 == 0:
+                append(replace(row, good=True, pair=row.id))
+                append(replace(rows[number + 1], good=False, pair=row.id))
+
+
+def write_groups(apart: Path, once: Path, groups: int, shared: int) -> None:
+    """Eight attempts a group that begin alike and learn their last 22 tokens: each a row, and all one row."""
+    draw = random.Random(0)
+    with Records(apart, Example).writer() as append, Records(once, Example).writer() as append_one:
+        for group in range(groups):
+            begin = [draw.randrange(3, 259) for _ in range(shared)]
+            whole, spans = list(begin), []
+            for number in range(8):
+                rest = [draw.randrange(3, 259) for _ in range(draw.randint(60, 140))]
+                whole += rest
+                spans.append((len(whole) - 22, len(whole)))
+                name = f"{group}/{number}"
+                ids = begin + rest
+                spot = [(len(ids) - 22, len(ids))]
+                append(Example(id=name, trajectory_id=name, task_id="t", ids=ids, spans=spot, provenance="recorded"))
+            name = str(group)
+            append_one(
+                Example(
+                    id=name,
+                    trajectory_id=name,
+                    task_id="t",
+                    ids=whole,
+                    spans=spans,
+                    shared=shared,
+                    provenance="recorded",
+                )
+            )
 
 
 def arms(*, all_of_them: bool) -> list[Arm]:
@@ -82,44 +154,67 @@ def arms(*, all_of_them: bool) -> list[Arm]:
     return chosen + tried
 
 
-def measure(arm: Arm, examples: Path, rows: list[Row], policy: Path, folder: Path) -> tuple[float, float]:
-    """Tokens read per second, and per second of processor time, of one epoch; a short training warms up before."""
-    from transformers.utils import logging
+@dataclass
+class Bench:
+    """Rows of one method, trained on in several ways."""
 
-    from rft.train import sft, training
+    method: str
+    policy: Path
+    examples: Path
+    folder: Path
+    reads: int | None = None
+    """What is counted as read; the rows' own tokens when left out."""
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    _, given, own_loss = arm
-    trl = {"num_train_epochs": 1, "save_strategy": "no", "packing_strategy": "bfd", **given}
-    spec = Spec(
-        model=str(policy), examples=str(examples), folder=str(folder), seed=0, tokens=None, workers=1,
-        deepspeed=None, lora=None, trl=trl, resume=None, parent=0,
-    )  # fmt: skip
-    sft.trainer_class = lambda config, rows: sft.LearntLossTrainer if own_loss else sft.Trainer
-    method = training.method_of(spec)
-    training.build_trainer(spec, method, rows[:16]).train()
-    trainer = training.build_trainer(spec, method, rows)
-    clock, processor = time.perf_counter(), time.process_time()
-    trainer.train()
-    tokens = sum(row.length for row in rows)
-    speed = tokens / (time.perf_counter() - clock), tokens / (time.process_time() - processor)
-    del trainer
-    gc.collect()
-    return speed
+    @property
+    def tokens(self) -> int:
+        """Those that an epoch reads."""
+        if self.reads is not None:
+            return self.reads
+        return sum(row.length for row in read_rows(self.examples))
+
+    def measure(self, arm: Arm) -> Speed:
+        """One epoch; a short training warms up before."""
+        from transformers.utils import logging
+
+        from rft.train import training
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        _, given, own_loss = arm
+        packing = {"packing_strategy": "bfd"} if self.method == "sft" else {}
+        trl = {"num_train_epochs": 1, "save_strategy": "no", **packing, **given}
+        spec = Spec(
+            model=str(self.policy), examples=str(self.examples), folder=str(self.folder), seed=0, tokens=None,
+            workers=1, deepspeed=None, lora=None, trl=trl, resume=None, parent=0, method=self.method,
+        )  # fmt: skip
+        if not own_loss:
+            sft.trainer_class = lambda config, rows: sft.Trainer
+        method = training.method_of(spec)
+        rows = method.rows()
+        training.build_trainer(spec, method, rows[:16]).train()
+        trainer = training.build_trainer(spec, method, rows)
+        clock, processor = time.perf_counter(), time.process_time()
+        trainer.train()
+        speed = self.tokens / (time.perf_counter() - clock), self.tokens / (time.process_time() - processor)
+        del trainer
+        gc.collect()
+        sft.trainer_class = CHOOSES
+        return speed
 
 
-def report(rows: list[Row], speeds: dict[str, list[tuple[float, float]]]) -> None:
+def compare(title: str, rounds: int, arms: dict[str, Callable[[], Speed]], baseline: str = "TRL's defaults") -> None:
     """One line an arm; the ratio is of processor time, which other programs on the machine disturb the least."""
-    tokens, learnt = sum(row.length for row in rows), sum(row.learnt for row in rows)
-    print(f"{len(rows)} rows, {tokens} tokens, {learnt} learnt; {os.environ['OMP_NUM_THREADS']} threads")
-    print(f"{'':<30}{'tokens/s':>10}{'learnt/s':>10}{'tokens/cpu-s':>14}{'ratio':>8}   tokens/cpu-s of each round")
-    baseline = statistics.median(processor for _, processor in speeds["TRL's defaults"])
+    speeds: dict[str, list[Speed]] = {name: [] for name in arms}
+    for _ in range(rounds):
+        for name, measure in arms.items():
+            speeds[name].append(measure())
+    print(f"\n{title}; {os.environ['OMP_NUM_THREADS']} threads, load {os.getloadavg()[0]:.1f}")
+    print(f"{'':<30}{'tokens/s':>10}{'tokens/cpu-s':>14}{'ratio':>8}   tokens/cpu-s of each round")
+    against = statistics.median(processor for _, processor in speeds[baseline])
     for name, found in speeds.items():
         wall, processor = (statistics.median(column) for column in zip(*found, strict=True))
         each = " ".join(f"{speed:.0f}" for _, speed in found)
-        ratio = processor / baseline
-        print(f"{name:<30}{wall:>10.0f}{wall * learnt / tokens:>10.0f}{processor:>14.0f}{ratio:>8.2f}   {each}")
+        print(f"{name:<30}{wall:>10.0f}{processor:>14.0f}{processor / against:>8.2f}   {each}", flush=True)
 
 
 if __name__ == "__main__":

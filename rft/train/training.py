@@ -68,7 +68,7 @@ def train(spec: Spec) -> None:
     if spec.quantization is not None and not torch.cuda.is_available():
         raise RecipeError("train.quantization: needs a CUDA GPU, and there is none here. Leave it out.")
     method = method_of(spec)
-    rows = _rows(spec, method)
+    rows = read(spec, method)
     if spec.deepspeed and not torch.cuda.is_available():
         import deepspeed
 
@@ -87,7 +87,8 @@ def train(spec: Spec) -> None:
         write_atomic(Path(spec.folder) / "result.json", msgspec.json.encode(result))
 
 
-def _rows(spec: Spec, method: Method) -> list[Row]:
+def read(spec: Spec, method: Method) -> list[Row]:
+    """The rows to train on. Raises StageError for one too long, or that learns what the policy did not write."""
     rows = method.rows()
     limit = getattr(AutoConfig.from_pretrained(spec.model).get_text_config(), "max_position_embeddings", None)
     if limit is not None:

@@ -1,9 +1,11 @@
 """Learnt tokens that read as what a tool printed, or as the prompt, are noticed."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from rft.errors import StageError
 from rft.store import Records
@@ -71,6 +73,52 @@ def test_the_arguments_of_a_call_are_the_policy_s_own_words(tmp_path: Path) -> N
     first = Step(index=1, reply="", command="x", tool_calls=[call], observation="main_file.py: missing\nmain_file.py")
     second = Step(index=2, reply="", command="x", tool_calls=[call], observation="main_file.py")
     check(tmp_path, first, second, wrote=['{"shell": "cat main_file.py"}'] * 2)
+
+
+def shown_and_written(policy: Path, good: bool) -> tuple[Example, Trajectory]:
+    """A row of the policy's own tokens whose learnt span takes in what the tool printed."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(policy)
+    printed = "fail test open close"
+    ids = [tokenizer.encode(text, add_special_tokens=False) for text in ("read write", "fix alpha beta", printed)]
+    start, end = len(ids[0]), sum(map(len, ids))
+    attempt = Trajectory(
+        id=f"a/1/{good:d}", task_id="a", split="train", round=1, sample=int(good), seed=0, stop=StopReason.SUBMITTED,
+        steps=[Step(index=1, reply="fix alpha beta", command="x", observation=printed)],
+        prompt=[Message(role="user", content="read write")],
+    )  # fmt: skip
+    example = Example(
+        id=f"a/1/{good:d}/0", trajectory_id=attempt.id, task_id="a", ids=list(chain(*ids)), spans=[(start, end)],
+        steps=[1],
+        provenance="recorded",
+    )  # fmt: skip
+    return example, attempt
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo", "kto", "grpo"])
+def test_every_method_refuses_learnt_tokens_that_a_tool_printed(tmp_path: Path, policy: Path, method: str) -> None:
+    from test_methods import spec_of  # type: ignore[import-not-found]
+
+    from rft.train.training import method_of, read
+
+    made = [shown_and_written(policy, good) for good in (True, False)]
+    changes: list[dict[str, Any]] = {
+        "sft": [{}, {}],
+        "dpo": [{"good": True, "pair": "p"}, {"good": False, "pair": "p"}],
+        "kto": [{"good": True}, {"good": False}],
+        "grpo": [
+            {"weights": [w], "logprobs": [-1.0] * (e.spans[0][1] - e.spans[0][0])}
+            for w, (e, _) in zip((1.0, -1.0), made, strict=True)
+        ],
+    }[method]
+    with Records(tmp_path / "t.jsonl", Trajectory).writer() as append:
+        for _, attempt in made:
+            append(attempt)
+    examples = [replace(example, **change) for (example, _), change in zip(made, changes, strict=True)]
+    spec = spec_of(tmp_path / "a", policy, method, examples, trajectories=str(tmp_path / "t.jsonl"))
+    with pytest.raises(StageError, match="tokens learnt of step 1 hold 'fail test open close'"):
+        read(spec, method_of(spec))
 
 
 def test_a_step_that_the_attempt_does_not_have_is_refused(tmp_path: Path) -> None:

@@ -226,7 +226,8 @@ def test_a_round_of_dpo_after_a_round_of_sft_goes_on_from_it(tmp_path: Path, pol
     assert config["base_model_name_or_path"] == str(start), "the adapter goes on top of the round's start"
 
 
-REFUSED = [
+EMPTY: dict[str, dict[str, Any]] = {"sft": {}, "kto": {"good": True}, "grpo": {}}
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("sft", {"good": False, "pair": "p"}, "there to become less likely"),
     ("sft", {"weights": [1.0, -0.5]}, r"weight -0\.5"),
     ("dpo", {}, "not followed by the worse side of its pair"),
@@ -237,7 +238,7 @@ REFUSED = [
     ("grpo", {"logprobs": [-1.0] * 11}, "has no advantages"),
     ("grpo", {"weights": [1.0, -1.0]}, "has 0 log-probabilities of 11"),
     ("dpo", {"good": True, "pair": "p", "spans": []}, "not followed"),
-    ("grpo", {"spans": [], "steps": []}, "no token of it is learnt"),
+    *((method, {"spans": [], "steps": []} | own, "no token of it is learnt") for method, own in EMPTY.items()),
 ]
 
 
@@ -252,6 +253,15 @@ def test_what_a_method_cannot_learn_from_is_refused(
     with pytest.raises(StageError, match=words) as caught:
         method_of(spec).rows()
     assert "\n" not in str(caught.value)
+
+
+def test_a_pair_with_a_side_of_which_nothing_is_learnt_is_refused(tmp_path: Path, policy: Path) -> None:
+    from rft.train.training import method_of
+
+    better, worse = make_pairs(1)
+    spec = spec_of(tmp_path / "a", policy, "dpo", [better, msgspec.structs.replace(worse, spans=[])])
+    with pytest.raises(StageError, match="no token of it is learnt"):
+        method_of(spec).rows()
 
 
 def test_weights_in_few_bits_are_refused_where_there_is_no_gpu(tmp_path: Path, policy: Path) -> None:
