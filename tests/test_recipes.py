@@ -35,15 +35,19 @@ def test_a_recipe_checks(path: Path) -> None:
             loop.check(compare.arm_recipe(recipe, recipe.compare, arm, seed))
 
 
-def test_the_arms_of_the_comparison_differ_in_selection_alone() -> None:
+def test_the_arms_of_the_comparison_differ_in_selection_or_method_alone() -> None:
     recipe = load("compare")
     assert recipe.compare is not None
-    scoring = {"score.rubric", "score.judge", "evaluate.rubric"}
-    assert all(
-        {"select.rules"} <= set(changes) <= {"select.rules", *scoring} for changes in recipe.compare.arms.values()
+    scoring, teaching = (
+        {"score.rubric", "score.judge", "evaluate.rubric"},
+        {"select.teach", "train.method", "train.trl"},
     )
-    measured = {changes.get("evaluate.rubric", recipe.score.rubric) for changes in recipe.compare.arms.values()}
+    arms = recipe.compare.arms
+    imitating = [changes for changes in arms.values() if "train.method" not in changes]
+    assert all({"select.rules"} <= set(changes) <= {"select.rules", *scoring} for changes in imitating)
+    assert all(set(changes) <= {"select.rules", *teaching} for changes in arms.values() if changes not in imitating)
+    measured = {changes.get("evaluate.rubric", recipe.score.rubric) for changes in arms.values()}
     assert len(measured) == 1, "arms are measured by one rubric"
-    budgets = [changes["select.rules"][-1] for changes in recipe.compare.arms.values()]
+    budgets = [changes["select.rules"][-1] for changes in imitating]
     assert all(budget == budgets[0] and budget["use"] == "budget" for budget in budgets)
     assert recipe.train.tokens, "arms must train on equally many tokens"
