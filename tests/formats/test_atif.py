@@ -1,11 +1,9 @@
 """ATIF both ways: valid whatever an attempt holds, nothing lost on either way, and what must not be learnt is not."""
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,16 +14,9 @@ from rft.formats.documents import Document
 from rft.types import Trajectory
 from tests.formats.attempts_strategy import EXTRA, TEXT, WORD, attempts
 from tests.formats.real_data import DATA, needs_data
+from tests.interpreters import atif_errors, needs_harbor
 
 HERE = Path("x.json")
-VENV = Path(__file__).parents[3] / "venvs" / "harbor"
-REFERENCE = """
-import json, sys
-from harbor.utils.trajectory_validator import TrajectoryValidator
-for line in sys.stdin:
-    validator = TrajectoryValidator()
-    print(json.dumps([] if validator.validate(json.loads(line)) else validator.errors))
-"""
 
 
 def again(document: Any) -> Trajectory:
@@ -153,9 +144,7 @@ def test_what_breaks_a_rule_is_one_line(value: Any, says: str) -> None:
 
 @pytest.mark.slow
 @needs_data
-@pytest.mark.skipif(
-    not (VENV / "bin" / "python").exists(), reason="no venv with harbor 0.24.0 lies beside the checkout"
-)
+@needs_harbor
 def test_the_reference_validator_agrees() -> None:
     """Every real file as ATIF, drawn attempts, and broken documents: ours and harbor's say the same of each."""
     documents = [atif.write(a) for path in DATA.rglob("*.traj") for a in strictly(read(path))]
@@ -170,9 +159,7 @@ def test_the_reference_validator_agrees() -> None:
         document(agent(message=[{"type": "text"}])),
         document(agent(), subagent_trajectories=[document(agent())]), {**document(agent()), "x": 1},
     ]  # fmt: skip
-    lines = b"".join(msgspec.json.encode(one) + b"\n" for one in [*documents, *drawn, *broken])
-    done = subprocess.run([VENV / "bin" / "python", "-c", REFERENCE], input=lines, capture_output=True, check=True)
-    said = [json.loads(line) for line in done.stdout.splitlines()]
+    said = atif_errors([*documents, *drawn, *broken])
     valid = len(documents) + len(drawn)
     assert len(documents) == 11 and len(drawn) >= 200
     assert [errors for errors in said[:valid] if errors] == []
