@@ -147,12 +147,19 @@ def _transfer_arguments(commands: "argparse._SubParsersAction[argparse.ArgumentP
     command.add_argument("--to", metavar="RUN", required=True, help="the run's name, or its folder")
     command.add_argument("--format", metavar="NAME", default="", help="of the files (default: found in their content)")
     command.add_argument(
-        "--outcomes", metavar="FILE", nargs="+", default=[], help="a grader's reports, or folders of them"
+        "--outcomes",
+        metavar="FILE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="a grader's reports, or folders of them",
     )
     command.add_argument(
         "--recipe", metavar="RECIPE", default="import", help="what the run goes on with (default import)"
     )
-    command.add_argument("--set", metavar="key=value", nargs="+", default=[], help="changes to the recipe")
+    command.add_argument(
+        "--set", metavar="key=value", nargs="+", action="extend", default=[], help="changes to the recipe"
+    )
     _redo_argument(command)
 
     command = _add(commands, "export", "write attempts as other programs read them", _export)

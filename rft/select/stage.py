@@ -79,7 +79,7 @@ def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
         worst = max(rows, key=lambda row: row.dropped)
         raise StageError(
             f"{stage.path}: nothing was kept of {funnel.seen} attempts; {worst.dropped} were dropped by '{worst.rule}' "
-            f"({worst.example}). Loosen select.rules, or collect more."
+            f"({worst.example}). Loosen select.rules and add --redo, or collect more."
         )
     stage.finish(
         [decisions, examples],

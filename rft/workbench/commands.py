@@ -23,7 +23,14 @@ def add_arguments(group: argparse.ArgumentParser, add: Add) -> None:
 
     test = add(commands, "test", "the rubric's own golden transcripts, answered anew", _test)
     test.add_argument("rubric", metavar="FILE", help="a rubric's path, or the name of a shipped one")
-    test.add_argument("--judge", metavar="key=value", nargs="+", default=[], help="such as use=endpoint model=… url=…")
+    test.add_argument(
+        "--judge",
+        metavar="key=value",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="such as use=endpoint model=… url=…",
+    )
     test.add_argument("--votes", metavar="N", type=int, default=1, help="how often each question is asked (default 1)")
     _json_argument(test)
 
@@ -33,7 +40,14 @@ def add_arguments(group: argparse.ArgumentParser, add: Add) -> None:
     )
     score.add_argument("--format", metavar="NAME", default="", help="its format (default: found in its content)")
     score.add_argument("--rubric", metavar="FILE", required=True, help="a path, or the name of a shipped one")
-    score.add_argument("--judge", metavar="key=value", nargs="+", default=[], help="such as use=endpoint model=… url=…")
+    score.add_argument(
+        "--judge",
+        metavar="key=value",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="such as use=endpoint model=… url=…",
+    )
     score.add_argument("--votes", metavar="N", type=int, default=1, help="how often each question is asked (default 1)")
     score.add_argument("--out", metavar="FILE", help="where reports go, and are carried on (default: stdout)")
 

@@ -2,11 +2,13 @@
 
 import io
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from msgspec.structs import replace
 
 from rft.cli import main
 from rft.formats import read, strictly
@@ -14,6 +16,7 @@ from rft.formats.exports import EXPORTS, safe_name, write
 from rft.transcript import messages_of, plain
 from rft.types import Message, Outcome, Step, StopReason, ToolCall, Trajectory
 from tests.formats.attempts_strategy import TEXT, attempts
+from tests.interpreters import SWEBENCH
 
 CALL = ToolCall(id="c", name="bash", arguments={"command": "ls"}, result=(0, 4))
 ATTEMPT = Trajectory(
@@ -84,8 +87,6 @@ def test_sharegpt_reads_back_with_its_calls_as_text(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_swe_agent_reads_back_and_no_id_leaves_it(tmp_path: Path) -> None:
-    from msgspec.structs import replace
-
     evil = [replace(ATTEMPT, id=f"x{n}", task_id=task) for n, task in enumerate(["../../evil", "t-1", "t-1", "..", ""])]
     assert write(evil, "swe-agent", tmp_path / "out", io.BytesIO()) == 5
     files = sorted((tmp_path / "out").rglob("*.traj"))
@@ -126,3 +127,34 @@ def test_a_run_is_exported_whole_kept_or_by_round(tmp_path: Path, monkeypatch: p
         assert main(["export", *arguments]) == code
         (line,) = capsys.readouterr().err.splitlines()
         assert says in line
+
+
+def test_a_table_is_what_datasets_and_pyarrow_read(tmp_path: Path) -> None:
+    import datasets
+    import pyarrow.parquet
+
+    out = tmp_path / "t.parquet"
+    assert write([ATTEMPT, replace(ATTEMPT, id="other", outcome=None)], "parquet", out, io.BytesIO()) == 2
+    datasets.disable_progress_bars()
+    table = datasets.load_dataset("parquet", data_files=str(out), cache_dir=str(tmp_path / "cache"), split="train")
+    assert table["id"] == ["t-1/01/00", "other"] == pyarrow.parquet.read_table(out)["id"].to_pylist()
+    assert table["resolved"] == [True, None] and [m["role"] for m in table[0]["messages"]][-2:] == ["tool", "assistant"]
+    (row,) = written([ATTEMPT], "chat")
+    said = [{key: value for key, value in m.items() if value is not None} for m in table[0]["messages"]]
+    assert [m["content"] for m in said] == [m["content"] for m in row["messages"]]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SWEBENCH, reason="RFT_SWEBENCH_PYTHON names no Python that has swebench")
+def test_predictions_are_what_swebench_reads(tmp_path: Path) -> None:
+    loader = """
+import json, sys
+from swebench.harness.utils import get_predictions_from_file
+print(json.dumps(get_predictions_from_file(sys.argv[1], "none", "test")))
+"""
+    out = tmp_path / "predictions.jsonl"
+    shipped = Path(__file__).parents[2] / "recipes" / "trajectories" / "kata.jsonl"
+    assert main(["export", str(shipped), "--format", "predictions", "--out", str(out)]) == 0
+    done = subprocess.run([SWEBENCH, "-c", loader, out], capture_output=True, text=True, check=True)
+    said = {(p["instance_id"], p["model_patch"]) for p in json.loads(done.stdout.splitlines()[-1])}
+    assert said == {(a.task_id, a.patch) for a in strictly(read(shipped))}

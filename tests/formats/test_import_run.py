@@ -58,7 +58,10 @@ def test_a_finished_import_is_a_copy_and_changes_of_its_keys_are_refused(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows("a.jsonl", chat("1"), chat("2"))
-    assert main(["import", "a.jsonl", "--to", "mine", "--set", "policy.model=other"]) == 0
+    changes = ["--set", "policy.model=other", "--set", "seed=5"]
+    assert main(["import", "a.jsonl", "--to", "mine", *changes]) == 0
+    made_with = open_run(Path("runs/mine")).recipe
+    assert (made_with.policy.model, made_with.seed) == ("other", 5)
     before = Path("runs/mine/round_01/1_collect/trajectories.jsonl").read_bytes()
     Path("a.jsonl").unlink()
     assert main(["collect", "runs/mine"]) == 0, "the sources are not looked at again"
