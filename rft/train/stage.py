@@ -46,7 +46,7 @@ def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
         write_atomic(stage.path / "checkpoint" / SETTINGS, msgspec.json.encode(judge.settings) + b"\n")
     _finish(stage, spec, result)
     if recipe.train.method == "grpo":
-        _compare_with_engine(stage, recipe.train.grpo.mismatch)
+        warn_of_mismatch(stage, recipe.train.grpo.mismatch)
 
 
 def _spec(recipe: Recipe, run: Run, round: int, stage: Stage, examples: Path) -> Spec:
@@ -77,7 +77,7 @@ def _spec(recipe: Recipe, run: Run, round: int, stage: Stage, examples: Path) ->
     )
 
 
-def _compare_with_engine(stage: Stage, limit: float) -> None:
+def warn_of_mismatch(stage: Stage, limit: float) -> None:
     """Warn where the trainer, before its first update, computes other probabilities than the engine recorded."""
     found = logged(stage.path / "log.jsonl")[0]
     if found["ratio/difference"] > limit:

@@ -110,6 +110,22 @@ def test_an_end_is_told_with_its_cause(tmp_path: Path, left: str, code: int, kin
         raise failure(tmp_path, code)
 
 
+@pytest.mark.parametrize(("difference", "warned"), [(0.06, True), (0.04, False)])
+def test_an_engine_that_disagrees_with_the_trainer_is_told(
+    make_run: MakeRun, capsys: pytest.CaptureFixture[str], difference: float, warned: bool
+) -> None:
+    from rft.train.stage import warn_of_mismatch
+
+    _, run = make_run([])
+    stage = run.stage(1, "train")
+    stage.path.mkdir(parents=True)
+    lines = [{"step": n, "loss": 0, "ratio/mean": 1.02, "ratio/difference": difference * n} for n in (1, 2)]
+    (stage.path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    warn_of_mismatch(stage, limit=0.05)
+    told = capsys.readouterr().err
+    assert ("disagree before the first update: log-probabilities differ by 0.060" in told) is warned
+
+
 def test_the_driver_imports_no_torch() -> None:
     script = "import sys, rft.train, rft.train.rows; sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
