@@ -24,6 +24,10 @@ from rft.types import Record
 STAGES = ("collect", "score", "select", "train", "evaluate")
 
 _SCORING = tuple(f"score.{key}" for key in ("rubric", "judge", "votes", "unknown", "ask_again", "outage"))
+_TRAINING = tuple(
+    f"train.{key}"
+    for key in ("method", "learn", "tokens", "workers", "deepspeed", "lora", "quantization", "grpo", "trl")
+)
 READS: dict[str, tuple[str, ...]] = {
     "import": ("collect.imports",),
     "collect": (
@@ -32,7 +36,7 @@ READS: dict[str, tuple[str, ...]] = {
     ),
     "score": ("seed", *_SCORING, "score.skip", "score.dropout", "score.audit"),
     "select": ("seed", "select", "policy.model", "policy.judging"),
-    "train": ("seed", "train", "policy.model", "policy.sampling.temperature"),
+    "train": ("seed", *_TRAINING, "policy.model", "policy.sampling.temperature"),
     "evaluate": (
         *("seed", "policy.sampling", "policy.judging", "environment", "sandbox", "agent", *_SCORING),
         *("evaluate.rubric", "evaluate.splits", "evaluate.tasks", "evaluate.samples", "evaluate.promote_if"),

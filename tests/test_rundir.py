@@ -1,5 +1,6 @@
 """The run directory: done or owed, refusal when something changed under a run, damage noticed."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,8 @@ def test_rounds_between_evaluations_are_promoted_as_they_are_trained(tmp_path: P
     assert run.policy(3) == str(run.checkpoint(1)), "round 2 is not promoted before it is evaluated"
     scratch = Run(make(tmp_path, "policy.create={use: tiny_qwen3}"))
     assert not scratch.is_evaluated(0) and scratch.is_evaluated(1)
+
+
+def test_all_of_train_decides_what_is_trained_but_how_much_is_read_at_once(tmp_path: Path) -> None:
+    read = {key.split(".")[1] for key in Run(make(tmp_path)).reads("train", 1) if key.startswith("train.")}
+    assert {field.name for field in dataclasses.fields(recipes.Train)} - read == {"batch_tokens"}
