@@ -191,6 +191,8 @@ class Outcome(Record, frozen=True, kw_only=True):
     """Test name to `passed`, `failed`, `error`, `skipped` or `missing`."""
     tampered: list[str] = []
     """Protected files that the agent changed (tests, test configuration); their hunks were not graded."""
+    new_tests: list[str] = []
+    """Tests that the agent added to those that were there. They are not graded either, and are no tampering."""
     forged: list[str] = []
     """What showed that the answer forged its tests' results, a sentence each; such an answer is never resolved."""
     files_changed: int = 0

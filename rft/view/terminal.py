@@ -219,6 +219,8 @@ def _outcome(shown: Shown) -> RenderableType:
         )
     if trajectory.outcome is not None and trajectory.outcome.tampered:
         text.append(f"\ntampered with {line(', '.join(trajectory.outcome.tampered))}", style="red")
+    if trajectory.outcome is not None and trajectory.outcome.new_tests:
+        text.append(f"\nadded tests, which are not graded: {line(', '.join(trajectory.outcome.new_tests))}")
     if shown.report is not None:
         score = "unknown" if shown.report.score is None else f"{shown.report.score:.3f}"
         text.append(f"\nscore {score} {line(shown.report.failure)}".rstrip())

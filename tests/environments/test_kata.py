@@ -208,10 +208,10 @@ def test_a_changed_test_file_is_told_and_not_graded() -> None:
 
 
 def test_a_good_fix_beside_a_changed_test_file_is_resolved_and_told() -> None:
-    patch = patch_of(MERGE, "echo '# more' >> test_spans.py") + MERGE.gold_patch
+    patch = patch_of(MERGE, "echo '# more' >> test_spans.py; echo > test_mine.py") + MERGE.gold_patch
     outcome = graded(MERGE, patch)
     assert outcome.resolved is True
-    assert outcome.tampered == ["test_spans.py"]
+    assert (outcome.tampered, outcome.new_tests) == (["test_spans.py"], ["test_mine.py"])
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from rft.environments.swebench import SweBench, rows
 from rft.errors import EnvironmentFault, RecipeError
 from rft.sandboxes.local import Local
 from rft.types import Task
+from rft.verify import reason
 from tests.environments.conftest import CLEAN, PYTEST, committed, write
 
 DATA = Path(__file__).parent.parent.parent.parent / "shared/data/swebench"
@@ -60,54 +61,80 @@ def only(environment: SweBench) -> Task:
     return task
 
 
-@pytest.mark.process
-def test_a_row_is_built_from_its_mirror_and_graded(tmp_path: Path, row: dict[str, Any], cached: Path) -> None:
-    swe = environment(tmp_path, row)
-    task = only(swe)
-    assert swe.grade(task, "", Local(timeout=120)).resolved is False
-    outcome = swe.grade(task, task.gold_patch, Local(timeout=120))
-    assert outcome.resolved is True and outcome.tests[TEST] == "passed"
-    start = swe.start_state(task)
-    assert "test_total" not in (start.path / "tests/test_counting.py").read_text(), "the task's tests are hidden"
-    log = subprocess.run(["git", "log", "--all", "--oneline"], cwd=start.path, capture_output=True, text=True)
-    assert log.stdout.count("\n") == 1
-
-
-@pytest.mark.process
-def test_a_swe_smith_row_starts_with_its_bug(tmp_path: Path, row: dict[str, Any], cached: Path) -> None:
-    fix = subprocess.run(
-        ["git", "-C", str(tmp_path / "mirrors/some__counting"), "rev-parse", "HEAD"], capture_output=True, text=True
-    ).stdout.strip()
-    smith = {
+def smith_row(tmp_path: Path, row: dict[str, Any]) -> dict[str, Any]:
+    """The same task as SWE-smith would have it: the fixed commit, and the bug as a patch."""
+    command = ["git", "-C", str(tmp_path / "mirrors/some__counting"), "rev-parse", "HEAD"]
+    fix = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return {
         "instance_id": f"some__counting.{fix[:8]}.func_pm__abc",
         "repo": f"swesmith/some__counting.{fix[:8]}",
         "patch": patches.reverse(FIX),
         "FAIL_TO_PASS": [TEST],
-        "PASS_TO_PASS": ["tests/test_counting.py::test_clamp_low"],
+        "PASS_TO_PASS": row["PASS_TO_PASS"],
         "install_config": {"test_cmd": "pytest"},
         "image_name": "jyangballin/swesmith.x86_64.some_1776_counting",
-        "problem_statement": "total is one too many",
+        "problem_statement": row["problem_statement"],
     }
-    swe = environment(tmp_path, smith, packages=[PYTEST])
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("kind", ["SWE-bench", "SWE-Gym", "SWE-rebench", "SWE-smith"])
+def test_a_task_of_each_kind_of_rows_holds(tmp_path: Path, row: dict[str, Any], cached: Path, kind: str) -> None:
+    """What `rft check --deep` asks of it: its gold answer resolves it, and doing nothing does not."""
+    if kind == "SWE-smith":
+        row = smith_row(tmp_path, row)
+    elif kind == "SWE-Gym":
+        row |= {"FAIL_TO_PASS": [TEST], "hints_text": "", "created_at": "2024-01-01 00:00:00"}
+        del row["image"]
+    elif kind == "SWE-rebench":
+        own = {"packages": "requirements.txt", "pre_install": None, "install": "", "pip_packages": [PYTEST]}
+        row |= {"install_config": own | {"test_cmd": "pytest -rA"}, "docker_image": "swerebench/some", "version": "9.9"}
+    swe = environment(tmp_path, row, packages=[PYTEST])
+    assert reason(swe, only(swe), Local(timeout=120)) == ""
+
+
+@pytest.mark.process
+def test_a_start_state_shows_no_test_and_no_history_and_a_swe_smith_one_its_bug(
+    tmp_path: Path, row: dict[str, Any], cached: Path
+) -> None:
+    swe = environment(tmp_path, row)
+    place = swe.start_state(only(swe)).path
+    assert "test_total" not in (place / "tests/test_counting.py").read_text()
+    log = subprocess.run(["git", "log", "--all", "--oneline"], cwd=place, capture_output=True, text=True, check=True)
+    assert log.stdout.count("\n") == 1
+    swe = environment(tmp_path, smith_row(tmp_path, row), packages=[PYTEST])
     task = only(swe)
-    assert task.gold_patch == FIX
-    assert task.meta["command"] == "pytest -rA tests/test_counting.py"
-    assert swe.grade(task, "", Local(timeout=120)).resolved is False
-    assert swe.grade(task, task.gold_patch, Local(timeout=120)).resolved is True
+    assert (task.gold_patch, task.meta["command"]) == (FIX, "pytest -rA tests/test_counting.py")
+    assert (swe.start_state(task).path / "counting.py").read_text() == BROKEN
 
 
-def test_an_r2e_gym_row_wants_what_its_map_says() -> None:
-    task = rows.task(
+def test_names_that_are_no_tests_are_left_out_and_said(
+    tmp_path: Path, row: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = ["tests/test_counting.py::test_clamp_low", "t.py::test_a[[100%]]", "t.py::test_b["]
+    swe = environment(tmp_path, row | {"PASS_TO_PASS": [*kept, "[100%]", "[", "[ 50%]----------"]})
+    assert only(swe).pass_to_pass == only(swe).pass_to_pass == kept
+    assert [record.message for record in caplog.records] == [
+        "some__counting-1: its lists name [100%], [, [ 50%]----------, which are no tests; they are left out."
+    ]
+
+
+def test_an_r2e_gym_row_wants_what_its_map_says_and_says_that_it_needs_its_image(tmp_path: Path) -> None:
+    swe = environment(
+        tmp_path,
         {
             "repo_name": "orange3",
             "commit_hash": "2d9617bd0cb1f0ba61771258410ab8fae8e7e24d",
             "docker_image": "namanjain12/orange3_final:2d96",
             "problem_statement": "[ISSUE] …",
             "expected_output_json": json.dumps({"T.test_a": "PASSED", "T.test_b": "FAILED", "T.test_c": "PASSED"}),
-        }
+        },
     )
+    task = only(swe)
     assert (task.id, task.fail_to_pass) == ("orange3-2d9617bd0cb1", ["T.test_a", "T.test_c"])
     assert task.meta["unexpected"] == ["T.test_b"] and task.meta["image"].startswith("namanjain12/")
+    with pytest.raises(EnvironmentFault, match="its tests lie in the image 'namanjain12/orange3_final:2d96' alone"):
+        swe.start_state(task)
 
 
 def test_a_swe_rebench_row_brings_its_own_environment(tmp_path: Path, row: dict[str, Any]) -> None:

@@ -39,6 +39,7 @@ def grade(where: str, start: StartState, patch: str, suite: Suite, sandboxes: Sa
         resolved=resolved and not forged,
         tests=tests,
         tampered=answer.tampered,
+        new_tests=answer.new_tests,
         forged=forged,
         files_changed=answer.files,
         lines_added=answer.added,
@@ -62,7 +63,7 @@ def _measured(bench: Bench, patch: str) -> tuple[Answer, Results]:
     try:
         answer = part(patch, bench.suite)
     except ValueError:
-        answer = Answer(patch="", tampered=[], files=0, added=0, removed=0)
+        answer = Answer(patch="", tampered=[], new_tests=[], files=0, added=0, removed=0)
         return answer, Results(started=True, problem="the patch cannot be read")
     try:
         results = bench.run(answer.patch)

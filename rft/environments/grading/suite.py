@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rft.environments.grading import parsers
 from rft.errors import RecipeError, did_you_mean
 
-PROTECTED = (
+TESTS = (
     "test_*",  # whatever its ending: a folder test_x/ or a library test_x.so would be imported before test_x.py
     "*_test.py",
     "*_tests.py",
@@ -18,6 +18,10 @@ PROTECTED = (
     "*.test.*",
     "*.spec.*",
     "*_test.go",
+)
+"""Path patterns of tests."""
+PROTECTED = (
+    *TESTS,
     "conftest.py",
     "pytest.ini",
     ".pytest.ini",
@@ -61,7 +65,10 @@ class Suite:
     """The tests that are hidden from the agent, a git diff against the start state. Its files, and those that
     `command` names, belong to the grader: what an answer did to them does not count."""
     protected: Sequence[str] = PROTECTED
-    """Path patterns (fnmatch, against the path or any part of it) whose hunks are left out and reported."""
+    """Path patterns (fnmatch, against the path or any part of it) whose hunks are left out; reported are all but new
+    tests."""
+    source: Sequence[str] = ()
+    """Paths that are source though they match TESTS, such as `django/test/client.py`: those that a fix changes."""
     timeout: float = 300.0
     """Seconds that one run of the tests may take."""
 

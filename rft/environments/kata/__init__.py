@@ -2,11 +2,12 @@
 
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rft.environments import patches, splits
+from rft.environments.grading.answer import is_new_test
 from rft.environments.kata import grading, repository
 from rft.errors import EnvironmentFault, RecipeError, did_you_mean
 from rft.interfaces import SandboxProvider, StartState
@@ -82,6 +83,7 @@ class Kata:
             raise EnvironmentFault(f"{task.id}: the patch cannot be read: {error}; expected a git diff.") from None
         files = [file for file in files if not all(patches.matches(path, _LEFTOVERS) for path in file.paths)]
         protected = [file for file in files if any(patches.matches(path, self.protected) for path in file.paths)]
+        tampered = self._paths(file for file in protected if not is_new_test(file, self.protected))
         graded = "".join(file.text for file in files if file not in protected)
         if graded:
             tests = self._tests(task, graded, sandboxes, is_whole=not protected)
@@ -90,14 +92,17 @@ class Kata:
         return Outcome(
             resolved=all(tests[name] == "passed" for name in [*task.fail_to_pass, *task.pass_to_pass]),
             tests=tests,
-            tampered=sorted(
-                {path for file in protected for path in file.paths if patches.matches(path, self.protected)}
-            ),
+            tampered=sorted(tampered),
+            new_tests=sorted(self._paths(protected) - tampered),
             files_changed=len(files),
             lines_added=sum(file.added for file in files),
             lines_removed=sum(file.removed for file in files),
             seconds=time.monotonic() - started,
         )
+
+    def _paths(self, files: Iterable[patches.FilePatch]) -> set[str]:
+        """The protected paths among those of some files."""
+        return {path for file in files for path in file.paths if patches.matches(path, self.protected)}
 
     def _tests(self, task: Task, patch: str, sandboxes: SandboxProvider, *, is_whole: bool) -> dict[str, str]:
         """Test name to status. A patch that leans on protected changes that were left out has no tests to show."""

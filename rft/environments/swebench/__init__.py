@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from rft.errors import EnvironmentFault, RecipeError
 from rft.interfaces import SandboxProvider, StartState
 from rft.types import Outcome, Task
 
+log = logging.getLogger(__name__)
 SPLITS = ("all", "train", "heldout")
 _EXTRAS = re.compile(r"\.\[([\w, -]+)\]")
 
@@ -65,6 +67,8 @@ class SweBench:
                 continue
             task = rows.task(row)
             wanted.discard(task.id)
+            if dropped := task.meta.get("dropped"):
+                _tell_dropped(task.id, ", ".join(dropped))
             if split in ("all", self._split(task.id)):
                 yield msgspec.structs.replace(task, split=split)
         if wanted:
@@ -72,6 +76,11 @@ class SweBench:
 
     def start_state(self, task: Task) -> StartState:
         """The task's commit without history, a bug applied where the task has one. Raises EnvironmentFault."""
+        if task.meta.get("only_in_image"):
+            raise EnvironmentFault(
+                f"{task.id}: its tests lie in the image '{task.meta['image']}' alone; expected them in its rows or its "
+                "repository. Leave it out with environment.instances."
+            )
         mirror = self._mirror(task)
         commit = snapshots.resolve(mirror, task.meta["commit"])
         fill = snapshots.from_commit(mirror, commit)
@@ -157,3 +166,8 @@ class SweBench:
         command = test_cmd[-1] if isinstance(test_cmd, list) else test_cmd
         files = " ".join(rows.test_files(task.meta["test_patch"]))
         return msgspec.structs.replace(task, meta=task.meta | {"command": f"{command} {files}"})
+
+
+@cache
+def _tell_dropped(identity: str, names: str) -> None:
+    log.warning("%s: its lists name %s, which are no tests; they are left out.", identity, names)

@@ -23,6 +23,8 @@ FILES = (".json", ".jsonl", ".parquet")
 _COMMAND = re.compile(r"^: '>>>>> Start Test Output'\n(.*?)\n: '>>>>> End Test Output'$", re.MULTILINE | re.DOTALL)
 _NO_TESTS = (".json", ".png", ".csv", ".txt", ".md", ".jpg", ".jpeg", ".pkl", ".yml", ".yaml", ".toml", ".rst", ".cfg")
 """Endings of files in a test patch that no test program can be given."""
+_PROGRESS = re.compile(r"\[(?:\s*\d+%\].*)?")
+"""What the lists of some rows hold of pytest's progress, read as if it were a test: `[100%]`."""
 
 
 def read(source: str, hub_split: str) -> Iterator[Row]:
@@ -124,7 +126,10 @@ def _swe_smith(identity: str, row: Row) -> Task:
 
 
 def _r2e_gym(identity: str, row: Row) -> Task:
-    """Every test of the expected map that should pass must pass; which of them fail at the start is not known."""
+    """Every test of the expected map that should pass must pass; which of them fail at the start is not known.
+
+    The tests themselves are in the image, and nowhere else.
+    """
     expected = json.loads(row["expected_output_json"])
     passing = [name for name, status in expected.items() if status in ("PASSED", "XFAIL")]
     facts = {
@@ -134,12 +139,16 @@ def _r2e_gym(identity: str, row: Row) -> Task:
         "parser": "pytest",
         "image": _image(row),
         "unexpected": sorted(set(expected) - set(passing)),
+        "only_in_image": True,
     }
     return _made(identity, row | {"FAIL_TO_PASS": passing, "PASS_TO_PASS": []}, gold=row.get("patch", ""), facts=facts)
 
 
 def _made(identity: str, row: Row, *, gold: str, facts: dict[str, Any]) -> Task:
-    tests = names(row["FAIL_TO_PASS"])
+    must, keep = names(row["FAIL_TO_PASS"]), names(row["PASS_TO_PASS"])
+    tests = [name for name in must if not _PROGRESS.fullmatch(name)]
+    kept = [name for name in keep if not _PROGRESS.fullmatch(name)]
+    dropped = [name for name in [*must, *keep] if _PROGRESS.fullmatch(name)]
     if not tests:
         raise ValueError("it names no test that must come to pass")
     return Task(
@@ -148,9 +157,9 @@ def _made(identity: str, row: Row, *, gold: str, facts: dict[str, Any]) -> Task:
         split="",
         repository=facts["repo"],
         fail_to_pass=tests,
-        pass_to_pass=names(row["PASS_TO_PASS"]),
+        pass_to_pass=kept,
         gold_patch=gold,
-        meta=facts,
+        meta=facts | ({"dropped": dropped} if dropped else {}),
     )
 
 

@@ -52,6 +52,7 @@ PROTECTED: dict[str, dict[str, str]] = {
     "another pytest package": {"_pytest/__init__.py": "raise SystemExit(0)\n"},
     "another unittest": {"unittest.py": "class TestCase:\n    pass\n"},
     "another json for the reporter": {"json.py": "def dumps(fields):\n    return '[]'\n"},
+    "another json beside the tests": {"tests/json.py": "def dumps(fields):\n    return '[]'\n"},
     "the program that runs the tests": {"runtests.py": "print('ok')\n"},
     "attributes for the test patch": {".gitattributes": "tests/* -text eol=crlf\n"},
 }

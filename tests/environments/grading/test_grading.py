@@ -90,11 +90,18 @@ def test_tests_that_the_answer_changed_are_the_graders(start: StartState) -> Non
     assert outcome.tampered == ["conftest.py", "tests/test_sums.py"]
 
 
-def test_an_honest_answer_that_also_touched_tests_resolves_and_is_reported(start: StartState) -> None:
+def test_an_honest_answer_that_also_adds_tests_resolves(start: StartState) -> None:
     patch = answer(start, "sed -i 's/3/2/' sums.py; echo 'def test_mine(): pass' > tests/test_mine.py")
     outcome = graded(start, patch, suite())
     assert outcome.resolved is True
-    assert outcome.tampered == ["tests/test_mine.py"]
+    assert (outcome.tampered, outcome.new_tests) == ([], ["tests/test_mine.py"])
+
+
+def test_an_honest_answer_that_also_edits_tests_resolves_and_is_reported(start: StartState) -> None:
+    patch = answer(start, "sed -i 's/3/2/' sums.py; echo '# more' >> tests/test_sums.py")
+    outcome = graded(start, patch, suite())
+    assert outcome.resolved is True
+    assert outcome.tampered == ["tests/test_sums.py"]
 
 
 @pytest.mark.parametrize(
