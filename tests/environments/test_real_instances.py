@@ -18,20 +18,28 @@ from rft import cli
 from rft.environments.swebench import SweBench
 from rft.errors import EnvironmentFault
 from rft.sandboxes.bubblewrap import Bubblewrap
+from rft.types import Task
 from tests.environments.conftest import PYTEST, committed
 
 DATA = Path(__file__).parent.parent.parent.parent / "shared/data/swebench"
 ROWS, VERIFIED = DATA / "pure_python_5repos.jsonl", DATA / "verified_runnable.jsonl"
-RUNNABLE = [json.loads(line) for line in VERIFIED.read_text().splitlines()] if VERIFIED.is_file() else []
+AGENTLESS = DATA / "agentless_patches"
 SANDBOX = {"memory": "2g", "disk": "1g", "cpu": 1800, "timeout": 300}
 
 pytestmark = pytest.mark.real
 
 
+def read(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file; none where it is not here."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+RUNNABLE = read(VERIFIED)
+
+
 def published(identity: str) -> dict[str, Any]:
     """An instance's row."""
-    rows = (json.loads(line) for line in ROWS.read_text().splitlines())
-    return next(row for row in rows if row["instance_id"] == identity)
+    return next(row for row in read(ROWS) if row["instance_id"] == identity)
 
 
 @pytest.fixture
@@ -87,14 +95,13 @@ def specs(folder: Path, facts: dict[str, Any]) -> Path:
     return path
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("facts", RUNNABLE, ids=lambda facts: facts["instance_id"])
-def test_gold_resolves_it_and_nothing_does_not(facts: dict[str, Any], tmp_path: Path) -> None:
+def built(facts: dict[str, Any], folder: Path) -> tuple[SweBench, Task]:
+    """The environment of one instance that was seen to run, and its task; skips where something for it is not here."""
     swe = SweBench(
         path=str(ROWS),
         instances=[facts["instance_id"]],
         repositories=os.environ.get("RFT_MIRRORS", ""),
-        specs=[str(DATA / "env_specs_v4.1.0.json"), str(specs(tmp_path, facts))],
+        specs=[str(DATA / "env_specs_v4.1.0.json"), str(specs(folder, facts))],
         packages=[],
     )
     [task] = swe.tasks("all")
@@ -106,6 +113,13 @@ def test_gold_resolves_it_and_nothing_does_not(facts: dict[str, Any], tmp_path: 
         if "no mirror of" in str(error) or "no Python" in str(error):
             pytest.skip(str(error))
         raise
+    return swe, task
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("facts", RUNNABLE, ids=lambda facts: facts["instance_id"])
+def test_gold_resolves_it_and_nothing_does_not(facts: dict[str, Any], tmp_path: Path) -> None:
+    swe, task = built(facts, tmp_path)
     sandboxes = Bubblewrap(**SANDBOX)
     before = swe.grade(task, "", sandboxes)
     after = swe.grade(task, task.gold_patch, sandboxes)
@@ -114,3 +128,18 @@ def test_gold_resolves_it_and_nothing_does_not(facts: dict[str, Any], tmp_path: 
     assert all(before.tests[name] == "passed" for name in task.pass_to_pass)
     assert after.resolved is True, {name: status for name, status in after.tests.items() if status != "passed"}
     assert all(after.tests[name] == "passed" for name in task.pass_to_pass)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("facts", RUNNABLE, ids=lambda facts: facts["instance_id"])
+def test_patches_of_a_model_get_the_verdicts_that_others_gave(facts: dict[str, Any], tmp_path: Path) -> None:
+    """Ten samples an instance, which swebench's own parser and grader judged."""
+    own = [row for row in read(AGENTLESS / "predictions_10samples.jsonl") if row["instance_id"] == facts["instance_id"]]
+    given = read(AGENTLESS / "local_verdicts.jsonl")
+    status = {row["sample"]: row["status"] for row in given if row["instance_id"] == facts["instance_id"]}
+    if not status:
+        pytest.skip("no patches of a model were judged for it")
+    swe, task = built(facts, tmp_path)
+    expected = {row["model_patch"]: status[row["sample"]] == "RESOLVED_FULL" for row in own}
+    found = {patch: swe.grade(task, patch, Bubblewrap(**SANDBOX)).resolved for patch in expected}
+    assert found == expected

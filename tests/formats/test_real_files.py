@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from reward_models.behaviours import leaking
 from reward_models.history import changed_lines
 from rft.formats import format_of, read, strictly
 from rft.formats.attempts import Attempts
+from rft.transcript import to_transcript
 from rft.types import StopReason, Trajectory
 from tests.formats.real_data import DATA, needs_data
 
@@ -108,3 +110,26 @@ def test_a_folder_names_what_holds_no_trajectory() -> None:
     attempts = Attempts([DATA])
     assert len(list(strictly(attempts))) == 28 and len(attempts.files) == 26
     assert {path.name for path in attempts.others} >= {"README.md", "report.json", "test_output.txt", "args.yaml"}
+
+
+def test_who_took_a_short_cut_is_named_and_nobody_else() -> None:
+    """Read by eye: of all these attempts one installs a package that its project has not; none digs, tampers or writes
+    outputs down, though some install the project itself, start a server and ask it, or say URLs."""
+    rules = (
+        leaking.read_history,
+        leaking.reached_for_network,
+        leaking.tampered_with_grader,
+        leaking.hard_coded_outputs,
+    )
+    found, looked_at = [], 0
+    for attempt in Attempts([DATA]):
+        if isinstance(attempt, Trajectory):
+            looked_at += 1
+            transcript = to_transcript(attempt)
+            found += [
+                (rule.__name__, finding.steps, finding.evidence)
+                for rule in rules
+                if (finding := rule(transcript)) and finding.value
+            ]
+    assert looked_at == 28
+    assert found == [("reached_for_network", [9], "pip install duckdb-engine")]
