@@ -1,8 +1,10 @@
 """swebench's own parsers and grader say what ours say, on logs of real runs and on logs made here; and where not.
 
-RFT_SWEBENCH_PYTHON=<an interpreter that has swebench> pytest tests/environments/grading/test_swebench_agrees.py -m slow
+RFT_SWEBENCH_PYTHON=<an interpreter that has swebench> RFT_MIRRORS=<folder of owner__name mirrors> \\
+    pytest tests/environments/grading/test_swebench_agrees.py -m slow
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -15,7 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rft.environments.grading import Suite, parsers, rule
+from rft.sandboxes.bubblewrap import Bubblewrap
 from rft.types import Execution
+from tests.environments.published_rows import RUNNABLE, SANDBOX, built
 
 ROOT = Path(__file__).parents[3]
 LOGS = ROOT.parent / "shared/data/trajectories/swesmith/tests/test_logs"
@@ -246,3 +250,22 @@ def test_logs_of_real_runs_are_read_the_same(oracle: Oracle) -> None:
                 mine = THEIRS.get(rule.named(said, name))
                 assert mine == status or {mine, status} == {"ERROR", "FAILED"}, f"{path}: {name}"
     assert compared > 600
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("facts", RUNNABLE, ids=lambda facts: facts["instance_id"])
+def test_real_instances_get_one_verdict(facts: dict[str, Any], tmp_path: Path, oracle: Oracle) -> None:
+    """The same run of each, before and with the gold patch, as text to swebench and over our own channel."""
+    swe, task = built(facts, tmp_path)
+    sandboxes = Bubblewrap(**SANDBOX)
+    theirs = "parse_log_sympy" if task.meta["parser"] == "sympy" else "parse_log_pytest"
+    for patch in ("", task.gold_patch):
+        with contextlib.closing(sandboxes.open(swe.start_state(task))) as sandbox:
+            sandbox.write("it.patch", f"{task.meta['test_patch']}{patch}".encode())
+            done = sandbox.run(f"git apply it.patch && {task.meta['command']} 2>&1", timeout=900, output=8 << 20)
+        lists = task.fail_to_pass, task.pass_to_pass
+        verdict = oracle(theirs, done.output, done.exit_code or 0, *lists)
+        outcome = swe.grade(task, patch, sandboxes)
+        assert outcome.resolved is verdict.resolved is bool(patch)
+        for name in [*task.fail_to_pass, *task.pass_to_pass]:
+            assert THEIRS.get(outcome.tests[name]) == verdict.tests.get(name), name
