@@ -10,6 +10,7 @@ import math
 import os
 import random
 import re
+import socket
 import ssl
 import threading
 import time
@@ -26,6 +27,16 @@ T = TypeVar("T")
 LONGEST_PAUSE = 60.0
 KEPT = 256
 """Connections that are kept for the next request."""
+STILL_THERE = [
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+        if hasattr(socket, name)
+    ),
+]
+"""A node that is lost says nothing: half a minute without a sign of life, and its connections are broken."""
 _AGAIN = frozenset((408, 409, 425, 429))
 """Worth another try, as is every 5xx."""
 
@@ -108,9 +119,18 @@ class Transport:
     """Connections to one address, shared by threads. The key is in no message and in no representation."""
 
     def __init__(
-        self, url: str, *, key: str, timeout: float, tries: int, max_bytes: int, connections: int | None = None
+        self,
+        url: str,
+        *,
+        key: str,
+        timeout: float,
+        tries: int,
+        max_bytes: int,
+        connections: int | None = None,
+        direct: bool = False,
     ) -> None:
-        """`timeout` is the seconds of one try; an answer of more than `max_bytes` is refused."""
+        """`timeout` is the seconds of one try; an answer of more than `max_bytes` is refused. `direct`: the server is
+        of this cluster, is reached without a proxy, and is asked every few seconds whether it is still there."""
         self.url = url
         self.timeout = timeout
         self.tries = tries
@@ -118,6 +138,7 @@ class Transport:
         self.breaker = Breaker(tries=tries)
         self._key = key.strip()  # a key read from a file ends with a newline
         self._most = connections
+        self._direct = direct
 
     def post(self, body: dict[str, Any], kind: type[T], deadline: float) -> T:
         """The answer to `body`, of the shape `kind`; `deadline` is a `time.monotonic()` value.
@@ -212,7 +233,9 @@ class Transport:
             options["ssl_context"] = ssl.create_default_context(
                 cafile=os.environ.get("SSL_CERT_FILE") or certifi.where()
             )
-        proxies = urllib.request.getproxies()
+        if self._direct:
+            options["socket_options"] = STILL_THERE
+        proxies = {} if self._direct else urllib.request.getproxies()
         proxy = proxies.get(str(address.scheme)) or proxies.get("all")
         if proxy is None or urllib.request.proxy_bypass(str(address.netloc)):
             return urllib3.PoolManager(**options).connection_from_url(self.url), address.request_uri

@@ -6,6 +6,7 @@ RftError                 one line for the user; exit code 1
 ├── StoreError           a file of records is damaged, locked or cannot be written
 ├── SandboxError         the place where commands run broke: recorded on the trajectory, never a score
 ├── InferenceError       the model could not be asked: recorded on the trajectory, never a score
+│   ├── Unanswered       the server gave no answer at all; another one may
 │   └── ContextFull      the conversation no longer fits the model: a stop reason, not a breakdown
 └── EnvironmentFault     a task could not be prepared or graded: recorded on the trajectory, never a score
 
@@ -47,6 +48,10 @@ class SandboxError(RftError):
 
 class InferenceError(RftError):
     """The model could not be asked or its answer could not be read."""
+
+
+class Unanswered(InferenceError):
+    """The server is gone, broken or too busy; nothing is wrong with what it was asked."""
 
 
 class ContextFull(InferenceError):

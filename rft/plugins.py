@@ -42,6 +42,7 @@ NAMES: dict[str, dict[str, str]] = {
         "local": "rft.inference.local:Local",
         "endpoint": "rft.inference.endpoint:Endpoint",
         "mixture": "rft.inference.mixture:Mixture",
+        "vllm": "rft.inference.vllm:Vllm",
     },
     "pool": {
         "serial": "rft.pools.serial:Serial",

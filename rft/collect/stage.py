@@ -1,5 +1,6 @@
 """Which attempts are owed, and getting them made and stored as they finish."""
 
+import contextlib
 import random
 import zlib
 from collections.abc import Iterable, Iterator
@@ -8,6 +9,7 @@ from typing import Any
 
 from rft.collect.worker import Owed, Plan, lost
 from rft.errors import StageError
+from rft.inference.serving import served
 from rft.interfaces import Environment, Pool, SandboxProvider
 from rft.plugins import build
 from rft.progress import progress, say
@@ -81,19 +83,32 @@ def attempts(
         del wanted[record.id]
     if wanted:
         _check_sandbox(recipe)
-        plan = Plan(recipe=recipe, model=model, inference=inference or recipe.policy.inference, label=model)
-        pool: Pool = build("pool", recipe.collect.pool, "collect.pool")
         done = tally.attempts
-        with records.writer() as append, progress(title, done + len(wanted), done) as advance:
-            for record in _results(pool, plan, wanted):
+        asked = inference or recipe.policy.inference
+        with (
+            _results(recipe, model, asked, wanted, path.parent / "serving") as results,
+            records.writer() as append,
+            progress(title, done + len(wanted), done) as advance,
+        ):
+            for record in results:
                 append(record)
                 tally.add(record)
                 advance(tally.note())
     return tally
 
 
-def _results(pool: Pool, plan: Plan, wanted: dict[str, Owed]) -> Iterator[Trajectory]:
-    return pool.run(plan.make_worker, wanted.values(), lost)
+@contextlib.contextmanager
+def _results(
+    recipe: Recipe, model: str, inference: dict[str, Any], wanted: dict[str, Owed], folder: Path
+) -> Iterator[Iterator[Trajectory]]:
+    """The attempts as they finish. A model that has to be served is, from `folder`, where the pool's cluster is."""
+    pool: Pool = build("pool", recipe.collect.pool, "collect.pool")
+    with (
+        getattr(pool, "connected", contextlib.nullcontext)(),
+        served(inference, model, folder) as section,
+    ):
+        plan = Plan(recipe=recipe, model=model, inference=section, label=model)
+        yield pool.run(plan.make_worker, wanted.values(), lost)
 
 
 def _check_sandbox(recipe: Recipe) -> None:

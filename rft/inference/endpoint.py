@@ -11,7 +11,7 @@ import msgspec
 
 from reward_models.chat import Transport, chat_url
 from reward_models.errors import NoAnswer, Refused
-from rft.errors import ContextFull, InferenceError
+from rft.errors import ContextFull, InferenceError, Unanswered
 from rft.inference.tool_calls import chat_message, chat_tool
 from rft.transcript import arguments_of
 from rft.types import Completion, Message, Task, Tool, ToolCall
@@ -63,14 +63,19 @@ class Endpoint:
 
     def load(self, model: str, sampling: Any) -> None:
         """Take the key from the environment. Nothing is sent before the first question."""
+        self.connect(model, sampling, key=os.environ.get(self.key_variable, ""))
+
+    def connect(self, model: str, sampling: Any, *, key: str, direct: bool = False) -> None:
+        """The same with a key that is given; `direct` as for `reward_models.chat.Transport`."""
         self.model = self.model or model
         self.sampling = sampling
         self.transport = Transport(
             chat_url(self.url),
-            key=os.environ.get(self.key_variable, ""),
+            key=key,
             timeout=self.timeout,
             tries=self.tries,
             max_bytes=MAX_BYTES,
+            direct=direct,
         )
 
     def open(self, task: Task, *, seed: int) -> "EndpointConversation":
@@ -105,11 +110,12 @@ class EndpointConversation:
             raise InferenceError(f"{self.endpoint.url}: the endpoint was closed.")
         try:
             answer = transport.post(self._body(messages, tools), _Answer, deadline)
-        except NoAnswer as error:
-            refused = isinstance(error, Refused) and error.status in (400, 413, 422)
-            if refused and any(word in str(error).lower() for word in CONTEXT_WORDS):
+        except Refused as error:
+            if error.status in (400, 413, 422) and any(word in str(error).lower() for word in CONTEXT_WORDS):
                 raise ContextFull(str(error)) from None
             raise InferenceError(str(error)) from None
+        except NoAnswer as error:
+            raise Unanswered(str(error)) from None
         if time.monotonic() >= deadline:
             raise InferenceError(f"{self.endpoint.url}: time: the deadline passed before the answer was whole.")
         self.turn += 1

@@ -55,7 +55,7 @@ class Ray:
         lost: Callable[[Item, str], Result],
     ) -> Iterator[Result]:
         """One result an item, in the order they finish. Raises StageError when no worker can be made."""
-        with self._connected():
+        with self.connected():
             crew = _Crew(self, make_worker)
             try:
                 yield from crew.work(iter(items), lost)
@@ -63,7 +63,7 @@ class Ray:
                 crew.dismiss()
 
     @contextlib.contextmanager
-    def _connected(self) -> Iterator[None]:
+    def connected(self) -> Iterator[None]:
         """Join the cluster that is there, or bring one up on this machine and take it down again."""
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)

@@ -1,0 +1,189 @@
+"""Replicas of a server: started together, waited for, watched, started again when they die, and stopped together.
+
+Writes an address book, `replicas.json`, that whoever asks the model reads: which replicas answer, and with which key.
+"""
+
+import contextlib
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from rft.errors import RftError, StageError
+from rft.inference.servers import Server
+from rft.progress import say
+from rft.store import write_atomic
+from rft.types import Record
+
+POLL = 0.2
+SAY_EVERY = 30.0
+"""Seconds between two lines about a start that takes its time."""
+LINE = 200
+"""Characters of a log's last line that are shown."""
+
+
+class Book(Record, frozen=True, kw_only=True):
+    """Where the model is to be asked."""
+
+    urls: list[str]
+    """The replicas that answer, each up to and with `/v1`."""
+    key: str
+    """What they want to be asked with; it opens nothing once they are stopped."""
+    gone: str = ""
+    """Why no replica will answer any more."""
+
+
+@dataclass
+class Replica:
+    """One of them, through all of its starts."""
+
+    number: int
+    log: Path
+    server: Server
+    limit: float
+    """When it must have answered, a `time.monotonic()` value."""
+    up: bool = False
+    starts: int = 1
+    over: bool = False
+    """It is not started again."""
+
+
+@dataclass(kw_only=True)
+class Fleet:
+    """Its replicas; `running` is the door."""
+
+    name: str
+    """What it is called in messages."""
+    folder: Path
+    """Where the book and the logs are; made anew, and closed to other users because of the key."""
+    start: Callable[[int, Path], Server]
+    """Starts the replica of a number, with a log."""
+    count: int
+    key: str
+    boot: float
+    restarts: int
+    replicas: list[Replica] = field(default_factory=list)
+
+    @property
+    def book(self) -> Path:
+        """The address book's file."""
+        return self.folder / "replicas.json"
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Path]:
+        """The address book, while the replicas run. Raises StageError when one of them does not come up."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True, mode=0o700)
+        over = threading.Event()
+        watch = threading.Thread(target=self._watch, args=(over,), name="replicas", daemon=True)
+        try:
+            self._come_up()
+            self._write()
+            watch.start()
+            yield self.book
+        finally:
+            over.set()
+            if watch.ident is not None:
+                watch.join()
+            self._stop()
+            self.book.unlink(missing_ok=True)
+
+    def _come_up(self) -> None:
+        """Start all at once and wait. One that cannot start is the recipe's fault and would only fail again."""
+        began = said = time.monotonic()
+        for number in range(self.count):
+            log = (self.folder / f"replica_{number}.log").resolve()
+            self.replicas.append(Replica(number, log, self.start(number, log), time.monotonic() + self.boot))
+        say(f"{self.name}: starting {self.count} replicas; their logs are in {self.folder}")
+        while not all(replica.up for replica in self.replicas):
+            for replica in self.replicas:
+                problem = self._look(replica)
+                if problem:
+                    raise StageError(f"{self.name}: {problem}. Mend the cause and run the same command again.")
+            if time.monotonic() - said > SAY_EVERY:
+                said = time.monotonic()
+                say(f"{self.name}: {self._standing()} after {said - began:.0f} s")
+            time.sleep(POLL)
+        say(f"{self.name}: {self._standing()} after {time.monotonic() - began:.0f} s")
+
+    def _standing(self) -> str:
+        waiting = [replica for replica in self.replicas if not replica.up]
+        words = f"{self.count - len(waiting)} of {self.count} replicas answer"
+        return f"{words}; replica {waiting[0].number}: {last_line(waiting[0].log)}" if waiting else words
+
+    def _look(self, replica: Replica) -> str:
+        """See how a replica is; what is wrong with it, in words."""
+        how = replica.server.ended()
+        if not how and not replica.up:
+            url = replica.server.url()
+            replica.up = bool(url) and _healthy(url)
+            if not replica.up and time.monotonic() > replica.limit:
+                how = f"does not answer after {self.boot:g} s" if url else f"found no place within {self.boot:g} s"
+        return f"replica {replica.number} {how} ({last_line(replica.log)}); its log is {replica.log}" if how else ""
+
+    def _watch(self, over: threading.Event) -> None:
+        while not over.wait(POLL):
+            before = [replica.up for replica in self.replicas]
+            for replica in self.replicas:
+                problem = "" if replica.over else self._look(replica)
+                if problem:
+                    self._again(replica, problem)
+            if before != [replica.up for replica in self.replicas] or all(replica.over for replica in self.replicas):
+                self._write()
+
+    def _again(self, replica: Replica, problem: str) -> None:
+        """Start a dead replica again, if it may be."""
+        replica.up = False
+        self._write()  # first of all: who asks it goes elsewhere
+        replica.server.stop()
+        replica.over = replica.starts > self.restarts
+        say(f"{self.name}: {problem}; it is {'given up' if replica.over else 'started again'}")
+        if replica.over:
+            return
+        replica.starts += 1
+        replica.limit = time.monotonic() + self.boot
+        try:
+            replica.server = self.start(replica.number, replica.log)
+        except (RftError, OSError) as error:
+            say(f"{self.name}: replica {replica.number} cannot be started again: {error}")
+            replica.over = True
+
+    def _write(self) -> None:
+        gone = ""
+        if all(replica.over for replica in self.replicas):
+            gone = f"{self.name}: every replica died {self.restarts + 1} times; their logs are in {self.folder}."
+        urls = [f"{replica.server.url()}/v1" for replica in self.replicas if replica.up]
+        write_atomic(self.book, msgspec.json.encode(Book(urls=urls, key=self.key, gone=gone)))
+
+    def _stop(self) -> None:
+        """All at once: each may take some seconds."""
+        stops = [threading.Thread(target=replica.server.stop) for replica in self.replicas]
+        for stop in stops:
+            stop.start()
+        for stop in stops:
+            stop.join()
+
+
+def last_line(log: Path) -> str:
+    """What a log ends with that says something: the last line with an error in it, else the last line."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 16384))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return "no output yet"
+    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines() if line.strip()]
+    telling = [line for line in lines if re.search(r"\w*(Error|Exception)\b.*: \S", line)]
+    return (telling or lines or ["no output yet"])[-1][-LINE:]
+
+
+def _healthy(url: str) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.get(f"{url}/health", timeout=5, trust_env=False).status_code == 200
+    return False
