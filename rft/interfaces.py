@@ -1,5 +1,6 @@
 """What a plug-in must offer. Each protocol is met by shape; nothing is inherited and nothing registered."""
 
+import contextlib
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -164,6 +165,16 @@ class Inference(Protocol):
         """Free everything. Safe to call twice."""
 
 
+class Serving(Protocol):
+    """A plug-in behind `policy.inference: {use: …}` whose model is answered for by servers that a stage has to start."""
+
+    def serve(self, model: str, folder: Path) -> contextlib.AbstractContextManager[dict[str, Any]]:
+        """The section of an Inference that asks the servers, which run while the block lasts; logs go to `folder`.
+
+        Called once, in the process that drives the stage. Raises StageError when they do not come up.
+        """
+
+
 class Attempt(Protocol):
     """What an agent leaves behind: the steps so far, whatever happened. Agents return `rft.agents.attempt.Attempt`."""
 
@@ -185,7 +196,11 @@ class Agent(Protocol):
 
 
 class Pool(Protocol):
-    """How many things run at once. The plug-in behind `collect.pool: {use: …}`."""
+    """How many things run at once. The plug-in behind `collect.pool: {use: …}`.
+
+    One that spans machines may have `connected()`, a context in which this process is part of the cluster: what the
+    stage serves is started within it.
+    """
 
     def run(
         self,

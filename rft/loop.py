@@ -160,6 +160,7 @@ def check(recipe: Recipe) -> list[tuple[str, str]]:
     rows = [
         ("policy", str(Run(recipe).starting_policy())),
         *([("sandbox", sandboxes.missing() or f"{recipe.sandbox['use']} works here")] if environment else []),
+        *_servers(recipe),
         ("rubric", f"{rubric.name}: {len(rubric.criteria)} criteria"),
         *([("audit", f"{audit.name}: {len(audit.criteria)} criteria")] if audit is not None else []),
     ]
@@ -182,6 +183,16 @@ def owed_tasks(recipe: Recipe) -> str:
     """What a recipe's environment has still to make before it has tasks, in words; empty when there is nothing."""
     environment = build("environment", recipe.environment, "environment") if recipe.environment else None
     return environment.owed() if isinstance(environment, TaskMaker) else ""
+
+
+def _servers(recipe: Recipe) -> list[tuple[str, str]]:
+    """What the stages start to have the policy, or a teacher, answer."""
+    rows = []
+    for where, section in (("policy", recipe.policy.inference), ("teacher", recipe.collect.inference)):
+        engine = build("inference", section, f"{where}.inference") if section is not None else None
+        if hasattr(engine, "serve") and hasattr(engine, "summary"):
+            rows.append((f"{where}'s servers", engine.missing() or engine.summary()))
+    return rows
 
 
 def attempts_in_all(recipe: Recipe) -> tuple[int, int]:

@@ -125,7 +125,11 @@ class Fleet:
             replica.up = bool(url) and _healthy(url)
             if not replica.up and time.monotonic() > replica.limit:
                 how = f"does not answer after {self.boot:g} s" if url else f"found no place within {self.boot:g} s"
-        return f"replica {replica.number} {how} ({last_line(replica.log)}); its log is {replica.log}" if how else ""
+        return (
+            f"replica {replica.number} {how} ({last_line(replica.log, error=True)}); its log is {replica.log}"
+            if how
+            else ""
+        )
 
     def _watch(self, over: threading.Event) -> None:
         while not over.wait(POLL):
@@ -170,8 +174,8 @@ class Fleet:
             stop.join()
 
 
-def last_line(log: Path) -> str:
-    """What a log ends with that says something: the last line with an error in it, else the last line."""
+def last_line(log: Path, *, error: bool = False) -> str:
+    """What a log ends with; with `error` the last line that names one, if any does."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 16384))
@@ -179,7 +183,7 @@ def last_line(log: Path) -> str:
     except OSError:
         return "no output yet"
     lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines() if line.strip()]
-    telling = [line for line in lines if re.search(r"\w*(Error|Exception)\b.*: \S", line)]
+    telling = [line for line in lines if error and re.search(r"(^|\] )[\w.]*(Error|Exception): \S", line)]
     return (telling or lines or ["no output yet"])[-1][-LINE:]
 
 

@@ -76,7 +76,7 @@ class Ray:
         path = os.pathsep.join([str(Path.cwd()), *(entry for entry in sys.path if entry)])
         shared = self.address or os.environ.get("RAY_ADDRESS")
         settings = {"runtime_env": {"env_vars": {"PYTHONPATH": path}}} if shared else self._own_cluster(path)
-        ray.init(address=self.address, log_to_driver=False, logging_level="ERROR", **settings)
+        ray.init(address=shared or "local", log_to_driver=False, logging_level="ERROR", **settings)
         try:
             yield
         finally:
