@@ -164,10 +164,25 @@ def _needs(recipe: Recipe) -> Iterator[Finding]:
     if reserved and not elsewhere:
         how = f"collect.pool reserves {reserved:g}; {len(gpus)} are here, and no cluster is named by RAY_ADDRESS"
         yield Finding(area="need", what="GPUs", how=how, missing=reserved > len(gpus))
+    if not elsewhere:
+        yield from _servers(recipe, len(gpus))
     if recipe.train.deepspeed:
         compiler = shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++")
         how = compiler or "none; DeepSpeed builds its operators when it starts. Run `apt-get install g++`"
         yield Finding(area="need", what="C++ compiler", how=how, missing=compiler is None)
+
+
+def _servers(recipe: Recipe, gpus: int) -> Iterator[Finding]:
+    """The program and the GPUs of servers that stages start on this machine."""
+    for section in filter(None, (recipe.policy.inference, recipe.collect.inference)):
+        engine = build("inference", section, "policy.inference")
+        if not hasattr(engine, "serve") or not hasattr(engine, "missing"):
+            continue
+        why, wanted = engine.missing(), engine.replicas * engine.gpus
+        yield Finding(area="need", what=section["use"], how=why or engine.summary(), missing=bool(why))
+        if wanted:
+            how = f"its replicas reserve {wanted}; {gpus} are here, and no cluster is named by RAY_ADDRESS"
+            yield Finding(area="need", what=f"GPUs of {section['use']}", how=how, missing=wanted > gpus)
 
 
 def _existing(path: Path) -> Path:

@@ -166,7 +166,7 @@ class Inference(Protocol):
 
 
 class Serving(Protocol):
-    """A plug-in behind `policy.inference: {use: …}` whose model is answered for by servers that a stage has to start."""
+    """A plug-in behind `policy.inference: {use: …}` whose model needs servers, which the stage that asks it starts."""
 
     def serve(self, model: str, folder: Path) -> contextlib.AbstractContextManager[dict[str, Any]]:
         """The section of an Inference that asks the servers, which run while the block lasts; logs go to `folder`.

@@ -189,7 +189,7 @@ def _servers(recipe: Recipe) -> list[tuple[str, str]]:
     """What the stages start to have the policy, or a teacher, answer."""
     rows = []
     for where, section in (("policy", recipe.policy.inference), ("teacher", recipe.collect.inference)):
-        engine = build("inference", section, f"{where}.inference") if section is not None else None
+        engine: Any = build("inference", section, f"{where}.inference") if section is not None else None
         if hasattr(engine, "serve") and hasattr(engine, "summary"):
             rows.append((f"{where}'s servers", engine.missing() or engine.summary()))
     return rows

@@ -71,6 +71,18 @@ def test_what_is_missing_is_named_and_the_exit_code_is_1(recipe: str, capsys: py
     assert "collect.pool reserves 396" in err
 
 
+def test_servers_that_stages_start_are_looked_for(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, found, err = doctor(capsys, recipe, "policy.inference={use: vllm, command: /no/vllm, replicas: 2, gpus: 99}")
+    assert code == 1 and found["vllm"] == (
+        "no program '/no/vllm' here; give `command` the path of one, such as /opt/vllm/bin/vllm",
+        True,
+    )
+    assert "its replicas reserve 198" in found["GPUs of vllm"][0] and "198" in err
+    assert "policy's servers" in found
+    here = doctor(capsys, recipe, "policy.inference={use: vllm, command: sh, gpus: 0}")
+    assert here[0] == 0 and "sh serve CHECKPOINT --served-model-name policy" in here[1]["vllm"][0]
+
+
 def test_servers_are_asked_and_keys_never_shown(
     recipe: str, server: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

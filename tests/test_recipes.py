@@ -9,7 +9,7 @@ from rft.plugins import build
 from rft.recipe import load
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
-NEED_DATA = {"swe_smith", "swe_bench_eval"}
+NEED_DATA = {"swe_smith", "swe_bench_eval", "eight_gpus", "four_nodes"}
 """Recipes whose tasks come from a user's files: the rest of them is checked on tasks of kata."""
 
 

@@ -59,7 +59,7 @@ class Vllm:
     def __post_init__(self) -> None:
         if self.replicas < 1 or min(self.gpus, self.restarts) < 0 or min(self.boot, self.timeout) <= 0:
             raise ValueError("replicas must be at least 1, gpus and restarts at least 0, boot and timeout above 0")
-        if not self.words():
+        if not self.words()[0]:
             raise ValueError("command is empty; expected a program such as /opt/vllm/bin/vllm")
         for flag in self.flags:
             name = flag.replace("_", "-")
@@ -67,8 +67,9 @@ class Vllm:
                 raise ValueError(f"flags.{flag} is not to be set; expected names without dashes, none of {list(TAKEN)}")
 
     def words(self) -> list[str]:
-        """The words of `command`. Raises ValueError."""
-        return shlex.split(self.command)
+        """The words of `command`, the program's path made absolute for those who run elsewhere. Raises ValueError."""
+        program, *rest = shlex.split(self.command) or [""]
+        return [str(Path(program).expanduser().absolute()) if "/" in program else program, *rest]
 
     def missing(self) -> str:
         """What keeps the program from being started on this machine, one line; empty when it is there."""
