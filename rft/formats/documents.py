@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from rft.errors import RecipeError
+from rft.formats.zips import unpacked
 from rft.plugins import first_line
 from rft.store import decode_line
 from rft.types import Trajectory
@@ -184,8 +185,7 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> Document | Recip
     """A file in a zip, its size counted while it is unpacked, whatever the zip says of it."""
     where = f"{path}, {name}"
     try:
-        with archive.open(name) as file:
-            data = file.read(LIMIT + 1)
+        data = unpacked(archive, name, LIMIT)
         return too_large(where) if len(data) > LIMIT else Document(decode(data, where), where, path)
     except RecipeError as error:
         return error

@@ -10,6 +10,8 @@ from rft.formats.messages import attempt_of, read_messages
 from rft.formats.trajectory import outcome_of, patch_of, stop_of, trajectory
 from rft.types import Failure, Step, StopReason, Trajectory
 
+REPEATED = ("events", "events_data", "store", "attachments", "timelines")
+"""Parts of a sample that repeat what its messages say."""
 _ATTACHMENT = re.compile(r"attachment://([0-9a-fA-F]{8,64})")
 
 
@@ -47,7 +49,7 @@ def read(document: Document) -> Trajectory:
     limit = sample.inner("limit")
     error = sample.inner("error")
     metadata = sample.inner("metadata")
-    left_out = {name: _size(sample.pop(name)) for name in ("events", "store", "attachments", "timelines")}
+    left_out = {name: _size(sample.pop(name)) for name in REPEATED}
     patch, note = patch_of(metadata.first(("model_patch", "patch_submitted"), str, ""))
     epoch = sample.pop_int("epoch") or 1
     kept = {

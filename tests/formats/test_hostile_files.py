@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from rft.errors import RecipeError
 from rft.formats import FORMATS, format_of, read
+from rft.formats.documents import LIMIT
+from rft.formats.zips import ZSTANDARD
 from rft.store import encode_line
 from rft.types import Trajectory
 
@@ -230,3 +233,33 @@ def test_a_zip_bomb_is_unpacked_no_further_than_the_limit(tmp_path: Path) -> Non
     assert path.stat().st_size < 1_000_000
     good, error = read_all(path)
     assert isinstance(good, Trajectory) and "samples/2.json: larger than 256 MiB" in str(error)
+
+
+def packed_by_zstandard(path: Path, members: dict[str, Any]) -> Path:
+    """A zip as Inspect writes it, whose method Python's zipfile does not know."""
+    import pyarrow
+
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, value in members.items():
+            data = value if isinstance(value, bytes) else json.dumps(value).encode()
+            half = len(data) // 2
+            parts = [pyarrow.compress(part, codec="zstd", asbytes=True) for part in (data[:half], data[half:])]
+            info = zipfile.ZipInfo(name)
+            archive.writestr(info, b"".join(parts))
+            info.compress_type, info.CRC, info.file_size = ZSTANDARD, zlib.crc32(data), len(data)
+    return path
+
+
+def test_a_zip_packed_by_zstandard_is_read_and_its_damage_is_told(tmp_path: Path) -> None:
+    log = GOOD["inspect"]
+    members = {"header.json": {"eval": log["eval"]}, "samples/1.json": log["samples"][0]}
+    path = packed_by_zstandard(tmp_path / "x.eval", members)
+    (good,) = read_all(path)
+    assert isinstance(good, Trajectory) and good.task_id == "t/1"
+    path = packed_by_zstandard(tmp_path / "x.eval", {**members, "samples/2.json": b" " * (LIMIT + 2)})
+    good, error = read_all(path)
+    assert isinstance(good, Trajectory) and "samples/2.json: larger than 256 MiB" in str(error)
+    whole = packed_by_zstandard(tmp_path / "y.eval", members).read_bytes()
+    for at in range(0, len(whole), 7):
+        (tmp_path / "y.eval").write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+        assert all(isinstance(found, Trajectory | RecipeError) for found in read_all(tmp_path / "y.eval"))
