@@ -36,6 +36,7 @@ HOLD_A_MODEL = {
     "rft/train/grpo.py",
     "rft/train/losses.py",
     "rft/train/order.py",
+    "rft/train/parts.py",
     "rft/train/branches.py",
     "rft/inference/engine.py",
     "rft/inference/attention.py",
