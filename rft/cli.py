@@ -74,6 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--resolved", action="store_true", help="print the resolved recipe as YAML")
     text = "grade every task's gold answer, which must resolve it, and doing nothing, which must not"
     check.add_argument("--deep", action="store_true", help=text)
+    text = "make so many attempts in a scratch folder, and go by them: hours, tokens, breakdowns"
+    check.add_argument("--probe", type=int, metavar="N", help=text)
 
     run = _add(commands, "run", "every round; continues where it stopped", _run)
     _recipe_arguments(run)
@@ -198,7 +200,12 @@ def _check(options: argparse.Namespace) -> None:
     from rft.view.catalogue import print_rows
 
     loaded = recipe.load(options.recipe, options.overrides)
-    rows = loop.check(loaded)
+    if options.probe is not None:
+        from rft.probe import probe
+
+        rows = probe(loaded, options.probe)
+    else:
+        rows = loop.check(loaded)
     if options.resolved:
         print(recipe.dump(loaded), end="")
     else:

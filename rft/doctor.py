@@ -17,6 +17,8 @@ from rft.train import estimate
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "datasets", "ray", "wandb", "vllm")
 GIB = 2**30
+HELD_AGAINST = ("sandbox", "training memory", "disk")
+"""Rows of `rft check` that are held here against what the machine has."""
 PATIENCE = 5.0
 """Seconds for a server to answer whether it is there."""
 
@@ -105,7 +107,7 @@ def _sandboxes(recipe: Recipe | None) -> Iterator[Finding]:
 
 def _plan(recipe: Recipe) -> Iterator[Finding]:
     for what, how in loop.check(recipe):
-        if what != "sandbox":
+        if what not in HELD_AGAINST:
             yield Finding(area="recipe", what=what, how=how)
 
 
@@ -156,7 +158,9 @@ def _needs(recipe: Recipe) -> Iterator[Finding]:
     memory = estimate.memory(recipe)
     if memory is not None:
         free = min((free for _, free in gpus), default=_memory() / recipe.train.workers)
-        how = f"about {memory / GIB:.2g} GiB a process; {free / GIB:.1f} GiB are free"
+        length, basis = estimate.longest_row(recipe)
+        row = f"for a row of {length:,} tokens ({basis})"
+        how = f"about {memory / GIB:.2g} GiB in each process {row}; {free / GIB:.1f} GiB are free"
         yield Finding(area="need", what="training memory", how=how, missing=memory > free)
     pool = recipe.collect.pool
     reserved = float(pool.get("gpus") or 0) * int(pool.get("workers") or 1)

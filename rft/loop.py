@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reward_models.types import Report
-from rft.errors import RecipeError
+from rft.errors import RecipeError, RftError
 from rft.evaluate import judging
 from rft.evaluate.stage import measuring
 from rft.interfaces import TaskMaker
@@ -20,9 +20,14 @@ from rft.recipe import Recipe, to_config
 from rft.rundir import Manifest, Run
 from rft.select import lessons
 from rft.store import Records
-from rft.tracking import Tracker
+from rft.tracking import Kind, Tracker
 from rft.transcript import messages_of, plain
 from rft.types import Trajectory
+
+ATTEMPTS = {"select": "collect", "evaluate": "evaluate"}
+"""Stages after which everything is known of the attempts of another."""
+MADE: dict[str, tuple[Kind, str]] = {"select": ("dataset", "examples.jsonl"), "train": ("model", "checkpoint")}
+"""What of a stage a tracker keeps the origin of."""
 
 
 def run(recipe: Recipe, *, redo: bool = False) -> Run:
@@ -34,6 +39,9 @@ def run(recipe: Recipe, *, redo: bool = False) -> Run:
             for round, stage in run.plan():
                 run_stage(recipe, run, round, stage, tracker, redo=redo)
             report(run, tracker)
+        except RftError as error:
+            tracker.alert(f"{recipe.name}: stopped"[-63:], str(error))
+            raise
         finally:
             tracker.finish()
     return run
@@ -66,8 +74,22 @@ def run_stage(recipe: Recipe, run: Run, round: int, stage: str, tracker: Tracker
         return
     say(f"round {round} {stage}: {_summary(manifest)}")
     tracker.log(round, stage, manifest.metrics)
+    hand_over(run, manifest, tracker)
     if stage == "score":
         alert(run, round, tracker)
+
+
+def hand_over(run: Run, manifest: Manifest, tracker: Tracker) -> None:
+    """A stage's attempts with their verdicts, and what it made for later ones with where that came from."""
+    from rft.view import data
+
+    round, stage = manifest.round, manifest.stage
+    if stage in ATTEMPTS:
+        tracker.table(f"{stage}/attempts", *data.attempts(run, round, ATTEMPTS[stage]))
+    if stage in MADE and (path := run.stage(round, stage).path / MADE[stage][1]).exists():
+        kind = MADE[stage][0]
+        origin = {"round": round, "stage": stage, "inputs": manifest.inputs, "outputs": manifest.outputs}
+        tracker.artifact(f"{run.recipe.name}-{kind}", kind, path, origin)
 
 
 def alert(run: Run, round: int, tracker: Tracker) -> None:
@@ -116,12 +138,13 @@ def report(run: Run, tracker: Tracker) -> None:
     for name, (columns, rows) in data.tables(data.gather(run)).items():
         tracker.table(name, columns, rows)
     for path in paths:
-        tracker.artifact(f"{run.recipe.name}-{path.stem}{path.suffix}", "report", path)
+        tracker.artifact(f"{run.recipe.name}-{path.stem}{path.suffix}", "report", path, {})
 
 
-def check(recipe: Recipe) -> list[tuple[str, str]]:
+def check(recipe: Recipe, made: Path | None = None) -> list[tuple[str, str]]:
     """Import and build every plug-in, derive what follows from the recipe, and run nothing.
 
+    Goes by the attempts in `made`, else by those of round 1 where there are some.
     Returns (what, how it stands) rows. Raises RecipeError at the first thing that is wrong.
     """
     import_from_here()
@@ -169,7 +192,7 @@ def check(recipe: Recipe) -> list[tuple[str, str]]:
     attempts, tasks = _first_round(recipe, environment)
     rows += [
         ("attempts a round", tasks),
-        *estimate.rows(recipe, scorer, attempts, _collected(recipe)),
+        *estimate.rows(recipe, scorer, attempts, made or _collected(recipe)),
     ]
     for split in recipe.evaluate.splits:
         count = len(draw_tasks(environment, split, recipe.evaluate.tasks, seed=recipe.seed))

@@ -19,6 +19,7 @@ import msgspec
 from rft import progress, store
 
 Cell = str | float | int | bool | None
+Kind = Literal["report", "dataset", "model"]
 
 PROBE_SECONDS = 3.0
 
@@ -35,8 +36,8 @@ class Tracker(Protocol):
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         """A table, such as the funnel."""
 
-    def artifact(self, name: str, kind: str, path: Path) -> None:
-        """A file or folder of the run, such as the report."""
+    def artifact(self, name: str, kind: Kind, path: Path, origin: dict[str, Any]) -> None:
+        """A file or folder of the run, and what it was made from: a stage's round, and its files with their digests."""
 
     def alert(self, title: str, text: str) -> None:
         """Tell people about something that wants their eyes; the numbers behind it are logged as any others."""
@@ -58,7 +59,7 @@ class Nowhere:
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         """Nothing."""
 
-    def artifact(self, name: str, kind: str, path: Path) -> None:
+    def artifact(self, name: str, kind: Kind, path: Path, origin: dict[str, Any]) -> None:
         """Nothing."""
 
     def alert(self, title: str, text: str) -> None:
@@ -73,7 +74,8 @@ class JsonLines(Nowhere):
     """A line for each finished stage in `<run>/metrics.jsonl`; tables and artifacts lie in the run already."""
 
     _path: Path | None = field(default=None, init=False, repr=False)
-    _step: int = field(default=0, init=False, repr=False)
+    step: int = field(default=0, init=False, repr=False)
+    """How many stages are written down, those of earlier processes included."""
 
     def start(self, run_path: Path, name: str, recipe: dict[str, Any]) -> None:
         """Count the lines that are there; a line that a kill tore off is closed."""
@@ -82,13 +84,13 @@ class JsonLines(Nowhere):
         there = self._path.read_bytes() if self._path.exists() else b""
         if there and not there.endswith(b"\n"):
             self._append(b"\n")
-        self._step = len(there.splitlines())
+        self.step = len(there.splitlines())
 
     def log(self, round: int, stage: str, metrics: dict[str, float]) -> None:
         """`{"step": 3, "round": 1, "stage": "select", "metrics": {"select/kept": 0.4}}`; NaN becomes null."""
-        line = {"step": self._step, "round": round, "stage": stage, "metrics": prefixed(stage, metrics)}
+        line = {"step": self.step, "round": round, "stage": stage, "metrics": prefixed(stage, metrics)}
         self._append(msgspec.json.encode(line) + b"\n")
-        self._step += 1
+        self.step += 1
 
     def _append(self, data: bytes) -> None:
         assert self._path is not None, "log() without start()"
@@ -108,6 +110,8 @@ class Wandb:
     group: str | None = None
     """Shows runs together, such as the arms of a comparison."""
     tags: list[str] = field(default_factory=list)
+    upload: bool = False
+    """Checkpoints and data sets travel to W&B; left out, it keeps where they lie, their checksums and their origin."""
     start_seconds: float = 20.0
     """How long an online start may take before the run goes on offline."""
     finish_seconds: float = 120.0
@@ -134,7 +138,7 @@ class Wandb:
         self._lines.log(round, stage, metrics)
         if self._run is not None:
             with self._forgiving("log"):
-                self._run.log({**prefixed(stage, metrics), "round": round})
+                self._run.log({**prefixed(stage, metrics), "round": round}, step=self._lines.step)
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         """A W&B table."""
@@ -143,13 +147,24 @@ class Wandb:
                 import wandb
 
                 data = [list(row) for row in rows]
-                self._run.log({name: wandb.Table(columns=list(columns), data=data, allow_mixed_types=True)})
+                table = wandb.Table(columns=list(columns), data=data, allow_mixed_types=True)
+                self._run.log({name: table}, step=self._lines.step)
 
-    def artifact(self, name: str, kind: str, path: Path) -> None:
-        """A W&B artifact; the same name again is a new version."""
+    def artifact(self, name: str, kind: Kind, path: Path, origin: dict[str, Any]) -> None:
+        """A W&B artifact; the same name again is a new version. Its metadata are the origin."""
         if self._run is not None:
             with self._forgiving("artifact"):
-                self._run.log_artifact(str(path), name=re.sub(r"[^\w.-]+", "-", name), type=kind)
+                import wandb
+
+                made = wandb.Artifact(re.sub(r"[^\w.-]+", "-", name), type=kind, metadata=origin)
+                files = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
+                for file in files:
+                    inside = str(file.relative_to(path.parent if path.is_file() else path))
+                    if kind == "report" or self.upload:
+                        made.add_file(str(file), name=inside)
+                    else:
+                        made.add_reference(file.absolute().as_uri(), name=inside)
+                self._run.log_artifact(made)
 
     def alert(self, title: str, text: str) -> None:
         """A W&B alert, which the server mails to those who asked for such; kept with the run where it is offline."""

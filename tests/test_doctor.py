@@ -14,7 +14,7 @@ from rft.train import estimate
 
 RECIPE = """
 name: small
-policy: {model: kata-base, inference: {use: scripted, replies: [submit]}}
+policy: {model: kata-base, inference: {use: scripted, replies: ["```bash\\nsubmit\\n```"]}}
 environment: {use: kata, modules: [spans]}
 sandbox: {use: local}
 collect: {tasks: 4, samples: 2}
@@ -63,6 +63,27 @@ def test_a_recipe_that_lacks_nothing(recipe: str, capsys: pytest.CaptureFixture[
     assert found["local"] == ("works here", False) and "2." in found["torch"][0]
     assert found["attempts in all"][0].startswith("14 over 1 rounds")
     assert "rows an update" in found["training batch"][0] and "GiB" in found["disk"][0]
+
+
+def test_nothing_is_said_twice(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["doctor", recipe, "train.trl={max_length: 512}", "--json"])
+    found = [one for one in json.loads(capsys.readouterr().out) if one["area"] in ("recipe", "need")]
+    assert len({one["what"] for one in found}) == len(found)
+    memory = next(one["how"] for one in found if one["what"] == "training memory")
+    assert "512 tokens (train.trl.max_length)" in memory and "are free" in memory
+
+
+def test_a_probe_says_what_a_run_will_take_and_leaves_nothing(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", recipe, "--probe", "4"]) == 0
+    out = capsys.readouterr().out
+    assert "4 attempts in" in out and "1.0 steps each" in out and "for all 14" in out
+    assert not Path("runs").exists()
+    broken = "policy.inference={use: endpoint, url: 'http://127.0.0.1:9/v1', tries: 1}"
+    assert cli.main(["check", recipe, broken, "--probe", "2"]) == 0
+    assert "2 broke down (inference)" in capsys.readouterr().out, "breakdowns are what a probe is to find"
+    assert cli.main(["check", recipe, "rounds=0", "--probe", "2"]) == 2
+    assert cli.main(["check", recipe, "--probe", "0"]) == 2
+    assert capsys.readouterr().err.count("\n") == 2
 
 
 def test_what_is_missing_is_named_and_the_exit_code_is_1(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:

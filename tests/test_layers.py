@@ -13,7 +13,10 @@ ROWS = [
     {"rft.environments", "rft.sandboxes", "rft.agents", "rft.inference", "rft.pools", "rft.formats"},
     {"rft.collect", "rft.score", "rft.select", "rft.train"},
     {"rft.evaluate"},
-    {"rft.loop", "rft.view", "rft.compare", "rft.verify", "rft.workbench", "rft.transfer", "rft.launch", "rft.doctor"},
+    {
+        *("rft.loop", "rft.view", "rft.compare", "rft.verify", "rft.probe", "rft.workbench"),
+        *("rft.transfer", "rft.launch", "rft.doctor"),
+    },
     {"rft.cli"},
 ]
 FRIENDS = {

@@ -1,14 +1,16 @@
 """The plan of a run, and a policy from scratch."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rft import loop
 from rft import recipe as recipes
-from rft.errors import RecipeError
+from rft.errors import RecipeError, StageError
 from rft.rundir import Run
 from rft.store import Records
+from rft.tracking import Nowhere
 from rft.types import Trajectory
 from tests.conftest import make_trajectory
 
@@ -42,6 +44,25 @@ def test_a_policy_from_scratch_needs_someone_else_to_make_the_first_attempts(tmp
     assert dict(loop.check(recipe))["attempts in all"].endswith("1 rounds and 1 evaluations")
 
 
+class Listening(Nowhere):
+    """A tracker that writes the alerts down."""
+
+    def start(self, run_path: Path, name: str, recipe: dict[str, Any]) -> None:
+        self.alerts = run_path / "alerts"
+
+    def alert(self, title: str, text: str) -> None:
+        self.alerts.write_text(f"{title}: {text}")
+
+
+def test_people_are_told_of_a_run_that_stops(tmp_path: Path) -> None:
+    gone = "policy.inference={use: endpoint, url: 'http://127.0.0.1:9/v1', tries: 1}"
+    few = ("evaluate.tasks=1", "evaluate.samples=1", "sandbox={use: local}")
+    recipe = make(tmp_path, "tracking={use: 'tests.test_loop:Listening'}", gone, *few)
+    with pytest.raises(StageError) as stopped:
+        loop.run(recipe)
+    assert (Run(recipe).path / "alerts").read_text() == f"t: stopped: {stopped.value}"
+
+
 JUDGED = "score.judge={use: endpoint, model: m, url: 'http://127.0.0.1:9/v1', price: {prompt: 2, completion: 10}}"
 
 
@@ -67,5 +88,5 @@ def test_check_goes_by_the_rounds_own_attempts_where_there_are_some(tmp_path: Pa
         append(make_trajectory("task-a"))
     (folder / "trajectories.jsonl").open("ab").write(b'{"id": "torn')
     found = dict(loop.check(judged))["judging a round"]
-    assert "going by 1 attempts of round 1" in found and found.startswith("about 40 calls")
+    assert "going by 1 attempts;" in found and found.startswith("about 40 calls")
     assert found != assumed

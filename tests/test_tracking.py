@@ -14,9 +14,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from reward_models.types import Report
 from rft.errors import RecipeError
 from rft.plugins import build
+from rft.store import Records
 from rft.tracking import JsonLines, Nowhere, Tracker, Wandb, online_or_not, without_secrets
+from tests.view.fabricated import make_run
+from tests.wandb_log import read
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +63,7 @@ def test_nowhere_leaves_no_trace(tmp_path: Path) -> None:
     tracker.start(tmp_path, "one", {})
     tracker.log(1, "collect", {"resolved": 1})
     tracker.table("funnel", ["rule"], [["resolved"]])
-    tracker.artifact("report", "report", tmp_path)
+    tracker.artifact("report", "report", tmp_path, {})
     tracker.alert("reward hacking?", "parted")
     tracker.finish()
     assert list(tmp_path.iterdir()) == []
@@ -122,26 +126,64 @@ def test_a_server_that_never_answers_costs_seconds(silent_server: str, monkeypat
     assert time.monotonic() - began < 6
 
 
-def test_wandb_offline_for_real_and_the_same_id_after_a_restart(tmp_path: Path) -> None:
+SESSION = """
+import sys
+from pathlib import Path
+from rft import loop
+from rft.tracking import Wandb
+from tests.view.fabricated import recipe
+from rft.rundir import Run
+
+run = Run(recipe(Path(sys.argv[1]), rounds=2))
+tracker = Wandb(project="test", group="arms", upload=sys.argv[2] == "2")
+tracker.start(run.path, run.recipe.name, {"api_key": "sk-very-secret-value", "rounds": 2})
+for stage in ("score", "select", "train", "evaluate"):
+    manifest = run.stage(int(sys.argv[2]), stage).require()
+    tracker.log(manifest.round, stage, manifest.metrics)
+    loop.hand_over(run, manifest, tracker)
+tracker.alert("reward hacking?", "score and outcome have parted")
+if sys.argv[2] == "2":
+    loop.report(run, tracker)
+tracker.finish()
+"""
+
+
+@pytest.mark.process
+def test_an_offline_run_is_read_back_and_holds_what_is_claimed(tmp_path: Path) -> None:
+    """Two processes, a round each: one run in two parts, read from W&B's own files."""
+    run = make_run(tmp_path, rounds=2, tasks=4)
     for round in (1, 2):
-        tracker = Wandb(project="test")
-        tracker.start(tmp_path, "arm", {"api_key": "sk-very-secret-value", "rounds": 2})
-        tracker.log(round, "collect", {"resolved": 0.25 * round})
-        tracker.table("funnel", ["rule", "dropped"], [["resolved", 3], ["min_score", None]])
-        (tmp_path / "report.md").write_text("# report\n")
-        tracker.artifact("report of arm", "report", tmp_path / "report.md")
-        tracker.alert("reward hacking?", "score and outcome have parted")
-        tracker.finish()
-        tracker.finish()
-    identity = (tmp_path / "wandb_id").read_text()
-    stored = sorted((tmp_path / "wandb").glob("offline-run-*"))
-    # Two sessions of one second are told apart by a number at the end.
-    assert stored and all(identity in folder.name for folder in stored)
-    data = b"".join(file.read_bytes() for file in (tmp_path / "wandb").rglob("*") if file.is_file())
-    assert b"collect/resolved" in data and b"score and outcome have parted" in data
-    assert b"sk-very-secret-value" not in data
-    assert any((tmp_path / "wandb").rglob("funnel*.table.json"))
-    assert [line["metrics"] for line in lines(tmp_path)] == [{"collect/resolved": 0.25}, {"collect/resolved": 0.5}]
+        subprocess.run([sys.executable, "-c", SESSION, tmp_path, str(round)], check=True, cwd=Path.cwd(), timeout=120)
+    parts = [read(path) for path in sorted((run.path / "wandb").glob("offline-run-*/*.wandb"))]
+    identity = (run.path / "wandb_id").read_text()
+    assert [(part.run.run_id, part.run.run_group, part.finished) for part in parts] == [(identity, "arms", 0)] * 2
+    assert all({"cpu", "memory_percent"} & {name.split(".")[0] for name in part.system} for part in parts)
+
+    written = [line["metrics"] for line in lines(run.path)]
+    rows = [row for part in parts for row in part.history]
+    assert [row["_step"] for row in rows] == sorted({row["_step"] for row in rows}), "a step must not come twice"
+    tracked = [{key: row[key] for key in metrics} for metrics, row in zip(written, rows, strict=False)]
+    assert tracked == written and len(rows) >= len(written)
+
+    for round, part in enumerate(parts, start=1):
+        assert part.alerts == ["score and outcome have parted"]
+        data, model = part.artifacts["quickstart-dataset"], part.artifacts["quickstart-model"]
+        assert (data.type, model.type) == ("dataset", "model")
+        for stage, made in (("select", data), ("train", model)):
+            done = run.stage(round, stage).require()
+            origin = {"round": round, "stage": stage, "inputs": done.inputs, "outputs": done.outputs}
+            assert msgspec.json.decode(made.metadata) == origin
+        refs = [entry.ref for entry in model.manifest.contents]
+        checkpoint = run.checkpoint(round) / "weights"
+        assert refs == ([checkpoint.as_uri()] if round == 1 else [""]), "by reference, unless it is to be uploaded"
+    assert {"quickstart-report.md", "quickstart-report.html"} <= parts[1].artifacts.keys()
+
+    tables = {path.parent.name: path for path in run.path.rglob("attempts_*.table.json")}
+    table = msgspec.json.decode(tables["select"].read_bytes())
+    report = next(iter(Records(run.stage(1, "score").path / "reports.jsonl", Report)))
+    assert set(table["columns"]) >= {"attempt", "score", "kept", *(one.criterion for one in report.verdicts)}
+    files = b"".join(file.read_bytes() for file in (run.path / "wandb").rglob("*") if file.is_file())
+    assert b"sk-very-secret-value" not in files
 
 
 def test_an_api_that_hangs_after_the_probe_neither_fails_nor_holds_a_process(hanging_api: str, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def rows(recipe: Recipe, scorer: Scorer, attempts: int, trajectories: Path) -> l
     if not isinstance(judge, Generative) or not questions or not attempts:
         return []
     seen = list(_seen(trajectories))
-    basis = f"{len(seen)} attempts of round 1" if seen else f"{ASSUMED_STEPS} steps of {ASSUMED_CHARS:,} characters"
+    basis = f"{len(seen)} attempts" if seen else f"{ASSUMED_STEPS} steps of {ASSUMED_CHARS:,} characters"
     samples = seen or [_assumed()]
     each = [_usage(judge, scorer, transcript) for transcript in samples]
     total = sum(each, Usage())

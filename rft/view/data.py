@@ -3,12 +3,13 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from reward_models.types import Polarity, Report
+from reward_models.types import Polarity, Report, Verdict
 from rft.errors import RecipeError, StoreError, did_you_mean
 from rft.evaluate import markdown, read_report
 from rft.evaluate.judging import METRIC as KAPPA
@@ -19,6 +20,9 @@ from rft.score.audit import Reading, alarm_of, reading_of
 from rft.select.stage import BROKE_DOWN, FunnelRow
 from rft.store import Records
 from rft.types import Decision, Example, Trajectory
+
+MAX_ATTEMPTS = 500
+"""Rows of a tracker's table of attempts; all of them stand in the run's files."""
 
 
 @dataclass(kw_only=True)
@@ -226,6 +230,37 @@ def tables(run: RunData) -> dict[str, tuple[list[str], list[list[str | float | i
         "evaluations": (["round", "split", "metric", "value", "low", "high", "tasks", "unknown"], estimates),
         "funnel": (["round", "rule", "before", "dropped", "after"], funnel),
     }
+
+
+def attempts(run: Run, round: int, stage: str) -> tuple[list[str], list[list[str | float | int | None]]]:
+    """Columns and rows: the first attempts of collect or evaluate, a column for each criterion of their reports.
+
+    A verdict is a number, or the word unknown with its cause; None where the criterion did not apply.
+    """
+    records = _sound(Records(run.stage(round, stage).path / "trajectories.jsonl", Trajectory))
+    found = list(_complete(run, round, stage, {one.id: one for one in islice(records, MAX_ATTEMPTS)}).values())
+    verdicts = [{one.criterion: one for one in (shown.report.verdicts if shown.report else [])} for shown in found]
+    criteria = list(dict.fromkeys(name for each in verdicts for name in each))
+    rows = [
+        _facts(shown) + [_verdict(each.get(name)) for name in criteria]
+        for shown, each in zip(found, verdicts, strict=True)
+    ]
+    return ["attempt", "steps", "stop", "failure", "resolved", "score", "kept", *criteria], rows
+
+
+def _facts(shown: Shown) -> list[str | float | int | None]:
+    attempt, decision = shown.trajectory, shown.decision
+    kept = None if decision is None else "kept" if decision.keep else decision.rule
+    resolved = attempt.outcome.resolved if attempt.outcome is not None else None
+    score = shown.report.score if shown.report is not None else None
+    failure = attempt.failure.where if attempt.failure is not None else None
+    return [attempt.id, len(attempt.steps), attempt.stop, failure, resolved, score, kept]
+
+
+def _verdict(verdict: Verdict | None) -> str | float | None:
+    if verdict is None:
+        return None
+    return f"unknown: {verdict.cause}" if verdict.value is None else verdict.value
 
 
 def _round(run: Run, number: int) -> Round:
