@@ -58,6 +58,7 @@ class Job:
 
         def there() -> bool:
             assert not (folder / "manifest.json").exists(), f"{stage} was over before it could be disturbed"
+            assert self.state() in ("PENDING", "RUNNING", "COMPLETING"), log(self.slurm)
             path = folder / "trajectories.jsonl"
             lines = path.read_bytes().count(b"\n") if ready and path.exists() else 0
             return (folder / "started.json").exists() and lines >= ready
