@@ -26,6 +26,7 @@ FRIENDS = {
     frozenset({"rft.workbench", "rft.view"}),
     frozenset({"rft.transfer", "rft.loop"}),
     frozenset({"rft.doctor", "rft.loop"}),
+    frozenset({"rft.probe", "rft.loop"}),
 }
 """Rooms of one row that may import each other: what drives rounds and what shows them, or what came of them."""
 FREE_ROWS = (1, 2)
