@@ -9,8 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,13 +57,17 @@ def cluster(folder: Path, environment: dict[str, str]) -> Iterator[str]:
         )
     try:
         limit = time.monotonic() + 240
-        while not _answers(f"{address}/api/version", environment["RAY_AUTH_TOKEN"]):
+        while "Ray runtime started" not in (folder / "head.log").read_text():
             assert head.poll() is None and time.monotonic() < limit, (folder / "head.log").read_text()
             time.sleep(1)
         yield address
     finally:
-        head.send_signal(signal.SIGTERM)
-        head.wait(60)
+        head.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            head.wait(60)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(head.pid, signal.SIGKILL)
+        head.wait()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("aiohttp_cors") is None, reason="needs the job server of ray[default]")
@@ -104,15 +106,6 @@ def _is_whole(run: Path) -> None:
     made = [one.id for one in Records(run / "round_01/1_collect/trajectories.jsonl", Trajectory)]
     assert len(made) == len(set(made)) == 32
     assert (run / "round_01/5_evaluate/manifest.json").exists() and (run / "report.html").exists()
-
-
-def _answers(url: str, token: str) -> bool:
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
-    try:
-        with urllib.request.urlopen(request, timeout=5) as reply:
-            return bool(reply.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def _free_ports(count: int) -> list[int]:
