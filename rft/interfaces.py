@@ -98,11 +98,11 @@ class SandboxProvider(Protocol):
 
 
 @runtime_checkable
-class RunsImages(Protocol):
+class RunsImages(SandboxProvider, Protocol):
     """A sandbox provider that runs container images. A task's is the fact `image` among its `meta`, if it has one."""
 
     def plan(self, images: Sequence[str]) -> str:
-        """Which of these images are here, which are to come, and the room for them; one line."""
+        """Which of these images are here, which are to come, and the room for them; one line, or nothing."""
 
     def fetch(self, images: Sequence[str]) -> None:
         """Have these images on this machine before they are wanted. Raises SandboxError when there is no room."""

@@ -13,7 +13,7 @@ from reward_models.types import Report
 from rft.errors import RecipeError, RftError
 from rft.evaluate import judging
 from rft.evaluate.stage import measuring
-from rft.interfaces import TaskMaker
+from rft.interfaces import RunsImages, TaskMaker
 from rft.plugins import build, import_from_here
 from rft.progress import say
 from rft.recipe import Recipe, to_config
@@ -191,6 +191,7 @@ def check(recipe: Recipe, made: Path | None = None) -> list[tuple[str, str]]:
         return [*rows, ("tasks", f"{owed}; rft run, or rft check --deep, makes them"), ("attempts", "known after that")]
     attempts, tasks = _first_round(recipe, environment)
     rows += [
+        *_images(recipe, environment, sandboxes),
         ("attempts a round", tasks),
         *estimate.rows(recipe, scorer, attempts, made or _collected(recipe)),
     ]
@@ -229,6 +230,17 @@ def attempts_in_all(recipe: Recipe) -> tuple[int, int]:
     )
     evaluations = sum(stage == "evaluate" for _, stage in Run(recipe).plan())
     return recipe.rounds * _first_round(recipe, environment)[0] + evaluations * held_out, evaluations
+
+
+def _images(recipe: Recipe, environment: Any, sandboxes: Any) -> list[tuple[str, str]]:
+    """The container images of the tasks that are attempted first and measured on; no row where there are none."""
+    from rft.collect import images
+    from rft.verify import looked_at
+
+    if environment is None or not isinstance(sandboxes, RunsImages) or sandboxes.missing():
+        return []
+    plan = sandboxes.plan(images(looked_at(recipe, environment)))
+    return [("images", plan)] if plan else []
 
 
 def _first_round(recipe: Recipe, environment: Any) -> tuple[int, str]:

@@ -28,7 +28,7 @@ def verify(recipe: Recipe) -> Iterator[tuple[str, str]]:
     sandboxes: SandboxProvider = build("sandbox", recipe.sandbox, "sandbox")
     if problem := sandboxes.missing():
         raise StageError(f"sandbox: {problem}")
-    tasks = _tasks(recipe, environment)
+    tasks = looked_at(recipe, environment)
     bad = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool, progress("check --deep", len(tasks)) as advance:
         try:
@@ -43,7 +43,7 @@ def verify(recipe: Recipe) -> Iterator[tuple[str, str]]:
         raise StageError(f"check --deep: {bad} of {len(tasks)} tasks do not hold. Mend them, or leave them out.")
 
 
-def _tasks(recipe: Recipe, environment: Environment) -> list[Task]:
+def looked_at(recipe: Recipe, environment: Environment) -> list[Task]:
     """The tasks that the recipe attempts first and measures on, each once."""
     found: dict[str, Task] = {}
     if recipe.rounds:

@@ -3,14 +3,14 @@
 import contextlib
 import random
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from rft.collect.worker import Owed, Plan, lost
-from rft.errors import StageError
+from rft.errors import SandboxError, StageError
 from rft.inference.serving import served
-from rft.interfaces import Environment, Pool, SandboxProvider
+from rft.interfaces import Environment, Pool, RunsImages, SandboxProvider
 from rft.plugins import build
 from rft.progress import progress, say
 from rft.recipe import Recipe
@@ -82,7 +82,7 @@ def attempts(
         tally.add(record)
         del wanted[record.id]
     if wanted:
-        _check_sandbox(recipe)
+        _check_sandbox(recipe, wanted)
         done = tally.attempts
         asked = inference or recipe.policy.inference
         with (
@@ -111,11 +111,22 @@ def _results(
         yield pool.run(plan.make_worker, wanted.values(), lost)
 
 
-def _check_sandbox(recipe: Recipe) -> None:
+def _check_sandbox(recipe: Recipe, wanted: Mapping[str, Owed]) -> None:
+    """See to it that sandboxes open here, and that the images of the attempts' tasks are on this machine."""
     sandboxes: SandboxProvider = build("sandbox", recipe.sandbox, "sandbox")
     problem = sandboxes.missing()
     if problem:
         raise StageError(f"sandbox: {problem}")
+    if isinstance(sandboxes, RunsImages):
+        try:
+            sandboxes.fetch(images(owed.task for owed in wanted.values()))
+        except SandboxError as error:
+            raise StageError(str(error)) from None
+
+
+def images(tasks: Iterable[Task]) -> list[str]:
+    """The container images of tasks, each once; an empty name stands for those that name none."""
+    return list(dict.fromkeys(str(task.meta.get("image", "")) for task in tasks))
 
 
 def refuse_breakdowns(tally: "Tally", allowed: float, path: Path) -> None:

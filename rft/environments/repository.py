@@ -120,6 +120,7 @@ class Repository:
             meta={
                 "directory": str(directory.resolve()),
                 "task": dataclasses.asdict(read),
+                "image": read.image,
                 "command": read.check or read.command,
                 "parser": CHECK if read.check else read.parser,
                 "test_patch": texts["test_patch"],

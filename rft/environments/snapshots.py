@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -27,20 +28,24 @@ Fill = Callable[[Path], None]
 """Puts a tree of files into an empty directory. Raises EnvironmentFault."""
 
 
-def start_state(key: object, fill: Fill, *, patch: str = "", generated: Path | None = None) -> Path:
+def start_state(
+    key: object, fill: Fill, *, patch: str = "", generated: Path | None = None, keeps_ignored: bool = False
+) -> Path:
     """The repository of one commit that holds what `fill` writes, with `patch` applied; made once for each `key`.
 
-    `generated` holds files that belong beside the tree but to no commit (what a build wrote); git ignores them.
-    Raises EnvironmentFault.
+    `generated` holds files that belong beside the tree but to no commit (what a build wrote); git ignores them. Where
+    `fill` writes a checkout in use, such files lie in it already: `keeps_ignored` leaves in place, outside of the
+    commit, what the checkout does not track and ignores. Raises EnvironmentFault.
     """
-    place = cache.folder("start_states") / digest([key, patch, str(generated or ""), ENVIRONMENT])
+    place = cache.folder("start_states") / digest([key, patch, str(generated or ""), keeps_ignored, ENVIRONMENT])
 
     def make(place: Path) -> None:
         fill(place)
-        shutil.rmtree(place / ".git", ignore_errors=True)
+        known = tracked(place) if keeps_ignored else None
+        remove(place / ".git")
         if patch:
             apply(place, patch)
-        commit(place)
+        commit(place, known)
         if generated is not None:
             lay(generated, place)
 
@@ -52,11 +57,39 @@ def start_state(key: object, fill: Fill, *, patch: str = "", generated: Path | N
         ) from None
 
 
-def commit(place: Path) -> None:
-    """Make a directory a repository whose one commit holds every file, ignored ones too. Raises EnvironmentFault."""
+def commit(place: Path, known: Sequence[str] | None = None) -> None:
+    """Make a directory a repository whose one commit holds every file, ignored ones too.
+
+    With `known`, of the ignored files only these. Raises EnvironmentFault.
+    """
     git(place, "init", "-q", "--template=", "-b", "main")
-    git(place, "add", "-A", "-f")
+    if known is None:
+        git(place, "add", "-A", "-f")
+    else:
+        git(place, "add", "-A")
+        names = "".join(f"{name}\0" for name in known if os.path.lexists(place / name))
+        literally = {"GIT_LITERAL_PATHSPECS": "1"}
+        git(place, "add", "-f", "--pathspec-from-file=-", "--pathspec-file-nul", given=names, environment=literally)
     git(place, "commit", "-q", "--no-verify", "--allow-empty", "-m", "Start state")
+
+
+def tracked(place: Path) -> list[str]:
+    """The paths that a checkout's index names. Its configuration is not read. Raises EnvironmentFault."""
+    index = place / ".git/index"
+    if not index.is_file():
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        git(Path(folder), "init", "-q", "--bare", "--template=")
+        where = {"GIT_DIR": folder, "GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(place)}
+        return [name for name in git(Path(folder), "ls-files", "-z", environment=where).split("\0") if name]
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def lay(generated: Path, place: Path) -> None:

@@ -86,8 +86,10 @@ class Source:
                 advance(image)
 
     def plan(self, images: Sequence[str]) -> str:
-        """How many of these are here, their bytes, how many are to come, and the room for them; one line."""
+        """How many of these are here, their bytes, how many are to come, and the room for them; a line, or nothing."""
         found = self._sizes(images)
+        if not found:
+            return ""
         sizes = [size for size in found.values() if size is not None]
         absent = [image for image, size in found.items() if size is None]
         words = [f"{len(found)} named", f"{len(sizes)} here ({_gigabytes(sum(sizes))})"]
@@ -152,7 +154,7 @@ class LocalImage:
         return tuple(folder for folder in path.split(":") if folder.startswith("/"))
 
     def copy(self, folder: str, place: Path) -> None:
-        """Put the files of one of its folders into an empty directory; nothing of the image is run.
+        """Put the files of one of its folders into an empty directory, readable by all; nothing of the image is run.
 
         Raises SandboxError.
         """
@@ -175,6 +177,7 @@ class LocalImage:
                 said.seek(0)
                 why = " ".join(said.read().decode(errors="replace").split())[-300:]
                 raise self.client.fault(f"image '{self.name}': its folder {folder} cannot be copied: {why}")
+        subprocess.run(["chmod", "-R", "u+rwX,go+rX", "--", str(place)], check=False, capture_output=True)
 
     def _inspect(self, form: str) -> str:
         told = self.client("image", "inspect", "--format", form, self.name)

@@ -5,18 +5,15 @@ Where no daemon answers and `dockerd` is installed and may be started, one is st
 
 import contextlib
 import dataclasses
-import os
 import re
 import shutil
 import subprocess
-import tarfile
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import repository
 
 from rft.agents.external import External
 from rft.errors import SandboxError
@@ -26,86 +23,10 @@ from rft.sandboxes.container import LABEL, Docker, Podman
 from rft.sandboxes.session import Session
 from rft.types import StopReason
 from tests.conftest import bash_block, make_task
+from tests.container_world import IMAGE, LIMITS, daemon, make_image, podman
+from tests.sandboxes.conftest import repository
 
 pytestmark = pytest.mark.slow
-IMAGE = "rft-test:1"
-LIMITS: dict[str, Any] = {"image": IMAGE, "timeout": 20, "pull": False, "memory": "256m", "processes": 64}
-PROGRAMS = (
-    "bash",
-    "cat",
-    "chmod",
-    "cp",
-    "echo",
-    "git",
-    "grep",
-    "id",
-    "ls",
-    "mkdir",
-    "mv",
-    "rm",
-    "sed",
-    "sh",
-    "sleep",
-    "touch",
-)
-
-
-def make_image(provider: Docker, folder: Path) -> None:
-    """An image of a few programs of this machine and what they are linked with."""
-    files = {Path("/usr/lib/git-core/git"), Path("/lib64/ld-linux-x86-64.so.2")}
-    files |= {Path(found) for name in PROGRAMS if (found := shutil.which(name))}
-    for file in list(files):
-        linked = subprocess.run(["ldd", file], capture_output=True, text=True, check=False).stdout
-        files |= {Path(word) for word in linked.split() if word.startswith("/")}
-    for library in ("libm.so.6", "libdl.so.2", "libutil.so.1", "libpthread.so.0", "librt.so.1"):
-        files |= set(Path("/lib/x86_64-linux-gnu").glob(library))
-    archive = folder / "image.tar"
-    with tarfile.open(archive, "w", dereference=True) as tar:
-        for file in sorted(path for path in files if path.exists()):
-            tar.add(file, str(file))
-            if file.parts[1] == "usr" and file.parts[2] == "bin":
-                tar.add(file, f"/bin/{file.name}")
-    setting = "ENV PATH=/opt/tools:/usr/bin:/bin"
-    made = provider.client("import", "--change", setting, str(archive), IMAGE)
-    assert made.returncode == 0, made.stderr
-
-
-@contextlib.contextmanager
-def daemon(place: Path) -> Iterator[list[str]]:
-    """The flags that reach a docker which answers; one is started where none does."""
-    if not Docker().missing():
-        yield []
-        return
-    if shutil.which("dockerd") is None or os.geteuid() != 0:
-        pytest.skip(Docker().missing())
-    flags = ["-H", f"unix://{place}/socket"]
-    process = subprocess.Popen(
-        ["dockerd", "--data-root", place / "data", "--exec-root", place / "exec", "--pidfile", place / "pid",
-         *flags, "--bridge=none", "--iptables=false"],
-        stdout=subprocess.DEVNULL, stderr=(place / "log").open("w"),
-    )  # fmt: skip
-    try:
-        for _ in range(120):
-            if not Docker(flags=flags).missing():
-                break
-            time.sleep(0.5)
-        else:
-            pytest.skip(f"dockerd does not start: {(place / 'log').read_text()[-300:]}")
-        yield flags
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def podman(place: Path) -> Podman:
-    """Podman with its own store, told what its probe says that it needs here."""
-    store = [f"--root={place}/root", f"--runroot={place}/run"]
-    problem = Podman(flags=store).missing()
-    told = dict(re.findall(r"sandbox\.(flags|options)=\[(.*?)\]", problem))
-    if problem and not told:
-        pytest.skip(problem)
-    more = {key: value.split(",") for key, value in told.items()}
-    return Podman(flags=[*store, *more.get("flags", [])], options=more.get("options", []), **LIMITS)
 
 
 @pytest.fixture(scope="module", params=["docker", "podman"])
@@ -222,6 +143,70 @@ def test_memory_ends_the_command_and_not_the_supervisor(containers: Docker, star
         assert sandbox.run("rm /tmp/full; echo still here").output == "still here\n"
 
 
+RECIPE = """\
+name: contained
+rounds: 1
+runs: {runs}
+policy:
+  model: none
+  inference: {{use: scripted, replies: ["```bash\\n{command}\\n```", "```bash\\nsubmit\\n```"]}}
+environment: {{use: kata}}
+sandbox: {{use: {program}, image: "{image}", flags: {flags}, options: {options}, pull: false, timeout: 60}}
+agent: {{use: bash, max_steps: 4}}
+collect: {{tasks: 2, samples: 1, pool: {{use: serial}}}}
+evaluate: {{splits: []}}
+"""
+
+
+def rft(folder: Path, verb: str, containers: Docker, command: str) -> "subprocess.Popen[str]":
+    """The command line, started on a recipe whose attempts run `command` and submit."""
+    facts = {"program": containers.program, "flags": containers.flags, "options": containers.options}
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(RECIPE.format(runs=folder / "runs", command=command, image=IMAGE, **facts))
+    return subprocess.Popen(
+        [sys.executable, "-m", "rft.cli", verb, str(recipe)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def names(containers: Docker) -> set[str]:
+    return set(containers.client("ps", "-aq", "--filter", f"label={LABEL}").stdout.split())
+
+
+def test_a_killed_collector_leaves_no_container(containers: Docker, tmp_path: Path) -> None:
+    collector = rft(tmp_path, "collect", containers, "sleep 50")
+    deadline = time.monotonic() + 120
+    while not names(containers) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    left = names(containers)
+    assert left, collector.communicate()
+    collector.kill()
+    collector.communicate()
+    again = rft(tmp_path, "collect", containers, "true")
+    _, said = again.communicate(timeout=300)
+    assert again.returncode == 0, said
+    assert not names(containers)
+
+
+def test_check_plans_the_images_and_a_full_disk_is_refused(containers: Docker, tmp_path: Path) -> None:
+    planned, _ = rft(tmp_path, "check", containers, "true").communicate(timeout=300)
+    assert re.search(r"images +1 named, 1 here \(0\.\d GiB\)", planned), planned
+    planned = containers.plan(["", "none:1", "none:1"])
+    assert planned.startswith("2 named, 1 here") and "1 not there, and sandbox.pull is off, such as none:1" in planned
+    full = dataclasses.replace(containers, free="900000g", pull=True)
+    with pytest.raises(
+        SandboxError, match=r"image 'none:1' is not there and its disk has .* left; expected .* Make room"
+    ):
+        full.fetch(["", "none:1"])
+    dataclasses.replace(containers, free="1m").fetch(["none:1"])  # told, and left to the attempts that want it
+
+
+def test_podman_says_what_it_lacks(tmp_path: Path) -> None:
+    assert shutil.which("podman") or "not installed" in Podman().missing()
+    broken = Podman(flags=[f"--root={tmp_path}/root", f"--runroot={tmp_path}/run", "--runtime=/none"])
+    assert broken.missing().startswith(("podman starts no container here (", "podman is not installed"))
+
+
 def test_an_agent_in_a_container_reaches_the_policy_by_its_door(containers: Docker, start: StartState) -> None:
     policy = Scripted(
         replies=[bash_block("cat sums.py"), bash_block("sed -i 's/a - b/a + b/' sums.py"), bash_block("submit")]
@@ -233,9 +218,3 @@ def test_an_agent_in_a_container_reaches_the_policy_by_its_door(containers: Dock
         patch = sandbox.diff()
     assert (made.stop, made.failure, len(made.steps)) == (StopReason.SUBMITTED, None, 3), made
     assert "def add" in made.steps[0].observation and "+    return a + b" in patch
-
-
-def test_podman_says_what_it_lacks(tmp_path: Path) -> None:
-    assert shutil.which("podman") or "not installed" in Podman().missing()
-    broken = Podman(flags=[f"--root={tmp_path}/root", f"--runroot={tmp_path}/run", "--runtime=/none"])
-    assert broken.missing().startswith(("podman starts no container here (", "podman is not installed"))

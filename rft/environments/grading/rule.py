@@ -32,14 +32,24 @@ def named(found: dict[str, str], expected: str) -> str:
     """The status of an expected test, `missing` when there is none.
 
     Lists that were made from pytest's summary cut a name at its first white space, or make it one space each, and
-    shorten a path in it; where such a name stands for several tests, the worst of them counts.
+    shorten a path in it, and R2E-Gym's leave out the file; where such a name stands for several tests, the worst of
+    them counts.
     """
     if expected in found:
         return found[expected]
-    alike = [status for name, status in found.items() if expected in (_cut(name), _spaced(name), _shortened(name))]
+    alike = [status for name, status in found.items() if expected in _spellings(name)]
     if not alike and expected.count("[") > expected.count("]"):
         alike = [status for name, status in found.items() if name.startswith(expected)]
     return max(alike, key=_WORST_LAST.index, default="missing")
+
+
+def _spellings(name: str) -> tuple[str, ...]:
+    return _cut(name), _spaced(name), _shortened(name), _without_file(name)
+
+
+def _without_file(name: str) -> str:
+    """`file.py::Class::test` as `Class.test`."""
+    return ".".join(name.split("::")[1:])
 
 
 def _cut(name: str) -> str:

@@ -1,4 +1,7 @@
-"""Tasks of the SWE-bench family: SWE-bench, SWE-Gym, SWE-smith, SWE-rebench and R2E-Gym, built from git mirrors."""
+"""Tasks of the SWE-bench family: SWE-bench, SWE-Gym, SWE-smith, SWE-rebench and R2E-Gym.
+
+They are built from git mirrors, or are taken as they are in their container images.
+"""
 
 import hashlib
 import json
@@ -13,7 +16,7 @@ from typing import Any
 import msgspec
 
 from rft.environments import facts, grading, python, snapshots, splits
-from rft.environments.swebench import rows
+from rft.environments.swebench import in_image, rows
 from rft.errors import EnvironmentFault, RecipeError
 from rft.interfaces import SandboxProvider, StartState
 from rft.types import Outcome, Task
@@ -25,16 +28,21 @@ _EXTRAS = re.compile(r"\.\[([\w, -]+)\]")
 
 @dataclass(kw_only=True)
 class SweBench:
-    """Rows of the SWE-bench family, each built from a git mirror with a Python environment of its version.
+    """Rows of the SWE-bench family, each built from a git mirror with a Python environment of its version, or each in
+    its own container image.
 
     Splits: `all`; `train` and `heldout`, which share the rows between them.
     """
 
     path: str
     """A .json, .jsonl or .parquet file, a folder of them or of task directories, or a name on the Hugging Face hub."""
-    repositories: str
+    repositories: str = ""
     """A folder of git mirrors, called `owner__name`, `owner+name` or `owner/name`. A sandbox that runs containers runs
-    the same files and the same Python environment in the row's image."""
+    the same files and the same Python environment in the row's image. Left out, a task is the checkout and the Python
+    environment of its image, which takes a sandbox that runs containers."""
+    image: str = ""
+    """The image of rows that name none, such as `swebench/sweb.eval.x86_64.{hub_id}:latest`. `{id}` is the row's id in
+    lower case, `{hub_id}` the same with `_1776_` for `__`, as SWE-bench's images are called."""
     hub_split: str = "test"
     """Which split of a data set on the hub is read."""
     instances: list[str] | None = None
@@ -66,6 +74,7 @@ class SweBench:
             if self.instances is not None and row.get("instance_id") not in wanted:
                 continue
             task = rows.task(row)
+            task = msgspec.structs.replace(task, meta=task.meta | {"image": in_image.name(task, self.image)})
             wanted.discard(task.id)
             if dropped := task.meta.get("dropped"):
                 _tell_dropped(task.id, ", ".join(dropped))
@@ -76,10 +85,21 @@ class SweBench:
 
     def start_state(self, task: Task) -> StartState:
         """The task's commit without history, a bug applied where the task has one. Raises EnvironmentFault."""
+        return self._start_state(task, with_tests=False)
+
+    def grade(self, task: Task, patch: str, sandboxes: SandboxProvider) -> Outcome:
+        """Apply a patch in a fresh sandbox and run the task's tests. Raises EnvironmentFault or SandboxError."""
+        protected = [*self.protected, *in_image.PROTECTED]
+        suite = facts.suite(self._with_command(task), timeout=self.grading_timeout, protected=protected)
+        return grading.grade(task.id, self._start_state(task, with_tests=True), patch, suite, sandboxes)
+
+    def _start_state(self, task: Task, *, with_tests: bool) -> StartState:
+        if not self.repositories:
+            return in_image.start_state(task, with_tests=with_tests)
         if task.meta.get("only_in_image"):
             raise EnvironmentFault(
                 f"{task.id}: its tests lie in the image '{task.meta['image']}' alone; expected them in its rows or its "
-                "repository. Leave it out with environment.instances."
+                "repository. Leave out environment.repositories, or the row with environment.instances."
             )
         mirror = self._mirror(task)
         commit = snapshots.resolve(mirror, task.meta["commit"])
@@ -89,11 +109,6 @@ class SweBench:
         key = [task.repository, commit]
         path = snapshots.start_state(key, fill, patch=task.meta.get("bug", ""), generated=built.generated)
         return StartState(path, built.software, task.meta.get("image", ""))
-
-    def grade(self, task: Task, patch: str, sandboxes: SandboxProvider) -> Outcome:
-        """Apply a patch in a fresh sandbox and run the task's tests. Raises EnvironmentFault or SandboxError."""
-        suite = facts.suite(self._with_command(task), timeout=self.grading_timeout, protected=self.protected)
-        return grading.grade(task.id, self.start_state(task), patch, suite, sandboxes)
 
     def _split(self, identity: str) -> str:
         share = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:6]) / (1 << 48)
@@ -162,7 +177,8 @@ class SweBench:
         """The task with the command that its row or its spec says. Raises EnvironmentFault."""
         if task.meta["command"]:
             return task
-        test_cmd = self._spec(task).get("test_cmd") or "pytest -rA"
+        spec = self._spec(task) if self.repositories or self.specs else {}
+        test_cmd = spec.get("test_cmd") or "pytest -rA"
         command = test_cmd[-1] if isinstance(test_cmd, list) else test_cmd
         files = " ".join(rows.test_files(task.meta["test_patch"]))
         return msgspec.structs.replace(task, meta=task.meta | {"command": f"{command} {files}"})
