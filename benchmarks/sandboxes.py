@@ -1,14 +1,20 @@
-"""Milliseconds to open a sandbox, run a command, take the patch, start over and grade, beside `docker run` and `exec`.
+"""Milliseconds to open a sandbox, run a command, take the patch, start over and grade, beside what others take.
 
-python -m benchmarks.sandboxes [--quick] [--image NAME]: docker takes part where a daemon answers and an image is named.
+python -m benchmarks.sandboxes [--quick] [--image NAME]. The others are `docker run` and `docker exec`, and the
+environments `local` and `docker` of mini-swe-agent, run by the Python that $RFT_MINI_PYTHON names. Docker takes part
+where a daemon answers and an image with bash and git is named here or in $RFT_BENCH_IMAGE. A row that cannot be
+measured says why.
 """
 
 import argparse
+import json
+import os
 import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -36,6 +42,11 @@ def milliseconds(work: Callable[[], object], times: int) -> str:
         began = time.perf_counter()
         work()
         took.append((time.perf_counter() - began) * 1000)
+    return told(took)
+
+
+def told(took: list[float]) -> str:
+    """Median and best."""
     return f"{statistics.median(took):.1f} / {min(took):.1f}"
 
 
@@ -104,26 +115,46 @@ def plain_docker(image: str, times: int) -> list[str]:
     return [opened, commands, "", "", "", ""]
 
 
+def mini(python: str, image: str, times: int) -> Iterator[list[str]]:
+    """The rows of mini-swe-agent's environments; the others' columns are ours alone."""
+    script = Path(__file__).with_name("mini_environments.py")
+    quiet = os.environ | {"MSWEA_SILENT_STARTUP": "1"}
+    done = subprocess.run([python, script, str(times), image], check=True, stdout=subprocess.PIPE, text=True, env=quiet)
+    for name, took in json.loads(done.stdout.splitlines()[-1]).items():
+        yield [f"mini-swe-agent {name}", told(took["open"]), told(took["command"]), "", "", "", ""]
+
+
+def rows(image: str, times: int) -> Iterator[list[str]]:
+    """Every row of the table; one of a name and a reason where there is nothing to measure."""
+    task = a_task()
+    providers: dict[str, SandboxProvider] = {"local": Local(), "bubblewrap": Bubblewrap()}
+    no_docker = Docker().missing() or ("" if image else "no image is named (--image)")
+    if not no_docker:
+        providers["docker"] = Docker(image=image, pull=False)
+    for name, provider in providers.items():
+        why = provider.missing()
+        yield [name, why] if why else [name, *ours(provider, task, times)]
+    yield ["docker run, exec", *([no_docker] if no_docker else plain_docker(image, times))]
+    if python := os.environ.get("RFT_MINI_PYTHON", ""):
+        yield from mini(python, "" if no_docker else image, times)
+    else:
+        yield ["mini-swe-agent", "RFT_MINI_PYTHON names no Python that has it"]
+
+
 def main() -> None:
     """Print one table."""
     options = argparse.ArgumentParser()
     options.add_argument("--quick", action="store_true")
-    options.add_argument("--image", default="")
+    options.add_argument("--image", default=os.environ.get("RFT_BENCH_IMAGE", ""))
     given = options.parse_args()
-    times = 5 if given.quick else 20
-    task = a_task()
     table = Table("sandbox", *COLUMNS, title="milliseconds, median / best")
-    providers: dict[str, SandboxProvider] = {"local": Local(), "bubblewrap": Bubblewrap()}
-    if given.image:
-        providers["docker"] = Docker(image=given.image, pull=False)
-    for name, provider in providers.items():
-        if why := provider.missing():
-            table.add_row(name, why)
-            continue
-        table.add_row(name, *ours(provider, task, times))
-    if given.image and not providers["docker"].missing():
-        table.add_row("docker run, exec", *plain_docker(given.image, times))
-    Console(width=150).print(table)
+    began = os.getloadavg()[0]
+    for row in rows(given.image, 5 if given.quick else 20):
+        table.add_row(*row)
+    console = Console(width=150)
+    console.print(table)
+    load = f"load {began:.1f} before and {os.getloadavg()[0]:.1f} after"
+    console.print(f"{os.cpu_count()} cores, Linux {os.uname().release}, {load}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -234,12 +234,11 @@ def attempts_in_all(recipe: Recipe) -> tuple[int, int]:
 
 def _images(recipe: Recipe, environment: Any, sandboxes: Any) -> list[tuple[str, str]]:
     """The container images of the tasks that are attempted first and measured on; no row where there are none."""
-    from rft.collect import images
-    from rft.verify import looked_at
+    from rft.collect import first_tasks, images
 
     if environment is None or not isinstance(sandboxes, RunsImages) or sandboxes.missing():
         return []
-    plan = sandboxes.plan(images(looked_at(recipe, environment)))
+    plan = sandboxes.plan(images(first_tasks(recipe, environment)))
     return [("images", plan)] if plan else []
 
 

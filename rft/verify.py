@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from rft.collect import draw_tasks
+from rft.collect import first_tasks
 from rft.errors import RftError, StageError
 from rft.interfaces import Environment, SandboxProvider
 from rft.plugins import build, import_from_here
@@ -28,7 +28,7 @@ def verify(recipe: Recipe) -> Iterator[tuple[str, str]]:
     sandboxes: SandboxProvider = build("sandbox", recipe.sandbox, "sandbox")
     if problem := sandboxes.missing():
         raise StageError(f"sandbox: {problem}")
-    tasks = looked_at(recipe, environment)
+    tasks = first_tasks(recipe, environment)
     bad = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool, progress("check --deep", len(tasks)) as advance:
         try:
@@ -41,18 +41,6 @@ def verify(recipe: Recipe) -> Iterator[tuple[str, str]]:
             pool.shutdown(cancel_futures=True)
     if bad:
         raise StageError(f"check --deep: {bad} of {len(tasks)} tasks do not hold. Mend them, or leave them out.")
-
-
-def looked_at(recipe: Recipe, environment: Environment) -> list[Task]:
-    """The tasks that the recipe attempts first and measures on, each once."""
-    found: dict[str, Task] = {}
-    if recipe.rounds:
-        drawn = draw_tasks(environment, recipe.collect.split, recipe.collect.tasks, seed=recipe.seed + 1)
-        found |= {task.id: task for task in drawn}
-    for split in recipe.evaluate.splits:
-        drawn = draw_tasks(environment, split, recipe.evaluate.tasks, seed=recipe.seed)
-        found |= {task.id: task for task in drawn}
-    return list(found.values())
 
 
 def reason(environment: Environment, task: Task, sandboxes: SandboxProvider) -> str:

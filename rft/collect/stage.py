@@ -49,6 +49,18 @@ def draw_tasks(environment: Environment, split: str, count: int | None, *, seed:
     return [task for index, task in enumerate(tasks) if index in chosen]
 
 
+def first_tasks(recipe: Recipe, environment: Environment) -> list[Task]:
+    """The tasks that the recipe attempts first and measures on, each once. Raises RecipeError."""
+    found: dict[str, Task] = {}
+    if recipe.rounds:
+        drawn = draw_tasks(environment, recipe.collect.split, recipe.collect.tasks, seed=recipe.seed + 1)
+        found |= {task.id: task for task in drawn}
+    for split in recipe.evaluate.splits:
+        drawn = draw_tasks(environment, split, recipe.evaluate.tasks, seed=recipe.seed)
+        found |= {task.id: task for task in drawn}
+    return list(found.values())
+
+
 def owed_attempts(tasks: list[Task], samples: int, round: int, *, seed: str) -> list[Owed]:
     """`samples` attempts at each task; each one's sampling seed follows from `seed`, the task and the sample alone."""
     return [
