@@ -12,7 +12,7 @@ import pytest
 HARBOR = os.environ.get("RFT_HARBOR_PYTHON", "")
 """Python 3.12 or newer with harbor 0.24.0."""
 INSPECT = os.environ.get("RFT_INSPECT_PYTHON", "")
-"""With inspect-ai, of which 0.3.246 was tried."""
+"""With inspect-ai, of which 0.3.285 was tried."""
 SWEBENCH = os.environ.get("RFT_SWEBENCH_PYTHON", "")
 """With swebench 5.0.2."""
 needs_harbor = pytest.mark.skipif(not HARBOR, reason="RFT_HARBOR_PYTHON names no Python that has harbor")
