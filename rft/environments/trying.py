@@ -29,7 +29,7 @@ class Tried(Record, frozen=True, kw_only=True):
     why: str = ""
     """What is wrong with it, in the same words for all of which it is."""
     more: str = ""
-    """What its tests printed, where they said nothing else."""
+    """What its tests printed, or what ended them, where they said nothing else."""
 
 
 Candidate = tuple[str, Callable[[], Tried]]

@@ -118,6 +118,7 @@ def test_tasks_are_verified_and_the_same_again(environment: Mutate, cached: Path
     for task in tasks:
         assert task.fail_to_pass and task.pass_to_pass
         assert not any("of_the_day" in name for name in [*task.fail_to_pass, *task.pass_to_pass]), "flaky"
+        assert "assert" in task.statement or "Error" in task.statement, "what a test said"
         assert " counting.py" not in task.statement and "counting misbehaves" in task.statement
         assert environment.grade(task, task.gold_patch, Local(timeout=120)).resolved is True
         assert environment.grade(task, "", Local(timeout=120)).resolved is False

@@ -47,7 +47,9 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     seconds: dict[str, float] = {}
     """Test to the CPU time that it took, where the run was traced."""
     problem: str = ""
-    """Why nothing was seen."""
+    """Why nothing was seen: they `do not start` or `do not come to an end`."""
+    printed: str = ""
+    """What pytest printed then, or what ended it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +73,12 @@ class Baseline:
 def pytest(tests: str, *, seed: int | None = None, cpu: float | None = None) -> str:
     """The command that runs some tests, with a hash seed, in so many seconds of CPU time.
 
-    Unlike time by the clock, CPU time hardly depends on what else a machine does.
+    Unlike time by the clock, CPU time hardly depends on what else a machine does. Tracebacks, which nobody reads, are
+    left out: for a slip that breaks a hundred tests they take most of the time.
     """
     limit = f"ulimit -t {math.ceil(cpu)}; " if cpu is not None else ""
-    return (
-        f"{limit}{f'PYTHONHASHSEED={seed} ' if seed is not None else ''}python -m pytest -q -p no:cacheprovider {tests}"
-    )
+    hashes = f"PYTHONHASHSEED={seed} " if seed is not None else ""
+    return f"{limit}{hashes}python -m pytest -q --tb=no -p no:cacheprovider {tests}"
 
 
 def quoted(tests: list[str]) -> str:
@@ -92,7 +94,7 @@ def measure(
     def observed() -> Observed:
         seen = observe(start, pytest(tests), sandboxes, is_traced=True, timeout=timeout)
         if seen.problem:
-            raise EnvironmentFault(f"{where}: its tests cannot be observed: {seen.problem}")
+            raise EnvironmentFault(f"{where}: its tests {seen.problem}: {seen.printed}")
         return seen
 
     def statuses(seed: int) -> dict[str, str]:
@@ -170,5 +172,6 @@ def observe(
         try:
             return msgspec.json.decode(sandbox.read(OBSERVED, limit=OBSERVED_BYTES), type=Observed)
         except (FileNotFoundError, msgspec.DecodeError):
-            words = f"ended by {done.killed}" if done.killed else done.output.strip()[-300:]
-            return Observed(problem=words or f"exit code {done.exit_code}")
+            if done.killed:
+                return Observed(problem="do not come to an end", printed=f"ended by {done.killed}")
+            return Observed(problem="do not start", printed=done.output.strip()[-300:])

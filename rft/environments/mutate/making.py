@@ -91,7 +91,7 @@ class Maker:
             timeout=self.timeout,
         )
         if seen.problem:
-            return Tried(id=mutation.id, why="the tests do not come to an end", more=seen.problem)
+            return Tried(id=mutation.id, why=f"the tests {seen.problem}", more=seen.printed)
         first = self._steady(seen.statuses)
         if not _is_telling(first):
             return Tried(id=mutation.id, why="no test breaks" if "passed" in first.values() else "no test passes")
