@@ -4,7 +4,8 @@ import re
 
 SHOWN, LINES, CHARACTERS = 3, 6, 160
 """How many tests are told of, lines of each message, and characters of a line."""
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
+_ADDRESS = re.compile(r"(?:0?x|(?<=\.\.\.))[0-9a-fA-F]{6,}")
+"""As Python prints one, also where pytest has cut a line in its middle."""
 _FOLDER = re.compile(r"(/[\w.+-]+)+/(?=[\w.-]+)")
 
 
