@@ -12,6 +12,8 @@ from rich.table import Table
 
 from rft.environments import trying
 from rft.environments.mutate import Mutate
+from rft.plugins import build
+from rft.recipe import load
 from rft.store import Records
 
 
@@ -20,7 +22,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     quick = parser.parse_args().quick
-    environment = Mutate(package="more-itertools==11.2.1", count=5 if quick else 30, workers=2)
+    options = {**load("mutate").environment, "count": 5 if quick else 30}
+    environment: Mutate = build("environment", options, "environment")
     candidates = environment.candidates()
     folder = environment.folder() / "benchmark"
     for file in folder.glob("*.jsonl"):

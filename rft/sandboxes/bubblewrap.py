@@ -43,6 +43,7 @@ FILES = {
     "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
 SCRATCH_BYTES = 192 << 20
+sysconfig.get_config_vars()  # filled here, by one thread: two that come to it first at once find half of it
 
 
 @dataclass(kw_only=True)
