@@ -5,6 +5,7 @@ import sys
 
 for name in (
     "collector",
+    "workers",
     "sandboxes",
     "inference",
     "judging",

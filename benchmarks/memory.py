@@ -69,7 +69,7 @@ def main() -> None:
     if options.one:
         one(Path(options.one[0]), int(options.one[1]), options.one[2])
         return
-    sizes = (80, 400) if options.quick else (1_000, 20_000)
+    sizes = (80, 400) if options.quick else (1_000, 50_000)
     peaks: dict[str, list[int]] = {stage: [] for stage in STAGES}
     with tempfile.TemporaryDirectory() as temporary:
         for size in sizes:

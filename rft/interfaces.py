@@ -195,6 +195,17 @@ class Agent(Protocol):
         """Work on the task until a stop reason is met. Failures of model and sandbox are recorded, not raised."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Doing:
+    """What a worker is at with one of its items."""
+
+    name: str
+    """The item: an attempt's id."""
+    phase: str
+    seconds: float
+    """How long it has been in that phase."""
+
+
 class Pool(Protocol):
     """How many things run at once. The plug-in behind `collect.pool: {use: …}`.
 
@@ -211,8 +222,8 @@ class Pool(Protocol):
         """Yield one result an item, in the order they finish.
 
         `make_worker` is picklable and is called once in each worker process; the worker it returns is called by
-        many threads, and closed at the end if it has a `close`. `lost(item, why)` makes the result of an item whose
-        worker died every time it was tried.
+        many threads, asked what it is at if it has `doing() -> list[Doing]`, and closed at the end if it has a
+        `close`. `lost(item, why)` makes the result of an item whose worker died every time it was tried.
         """
 
 

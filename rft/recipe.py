@@ -188,6 +188,9 @@ class Train:
     """Learnt tokens to train on: examples are repeated in seeded order until reached. Left out: TRL's epochs decide."""
     workers: int = 1
     """Training processes."""
+    ray: Section | None = None
+    """Options of ray.train.ScalingConfig, as they are: Ray Train spreads the workers over the cluster of RAY_ADDRESS,
+    whose nodes all see the run's folder. Left out: they run where the driver does."""
     deepspeed: str | None = None
     """A name in launch/deepspeed, or a path."""
     batch_tokens: int | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rft.errors import EnvironmentFault, InferenceError, RftError, SandboxError
-from rft.interfaces import Agent, Environment, Inference, SandboxProvider
+from rft.interfaces import Agent, Doing, Environment, Inference, SandboxProvider
 from rft.plugins import build, import_from_here
 from rft.recipe import Recipe
 from rft.types import Failure, Outcome, Record, StopReason, Task, Trajectory
@@ -55,6 +55,8 @@ class Worker:
         self.agent: Agent = build("agent", recipe.agent, "agent")
         self.inference: Inference = build("inference", plan.inference, "policy.inference")
         self.inference.load(plan.model, recipe.policy.sampling)
+        self.clocks: dict[str, _Clock] = {}
+        """Attempt id to the clock of an attempt that is being made."""
 
     def __call__(self, owed: Owed) -> Trajectory:
         """The attempt as a record, whatever happened to it."""
@@ -65,6 +67,8 @@ class Worker:
                 self._attempt(owed, attempt)
         except _Recorded:
             pass
+        finally:
+            self.clocks.pop(owed.id, None)
         return _record(
             owed,
             policy=self.label,
@@ -73,13 +77,20 @@ class Worker:
             **attempt.fields(),
         )
 
+    def doing(self) -> list[Doing]:
+        """Which attempts are in which phase since when."""
+        now = time.monotonic()
+        return [
+            Doing(name=name, phase=clock.now, seconds=now - clock.since) for name, clock in list(self.clocks.items())
+        ]
+
     def close(self) -> None:
         """Give back what the engine holds."""
         self.inference.close()
 
     def _attempt(self, owed: Owed, facts: "_Facts") -> None:
         task = owed.task
-        clock = _Clock(facts.phases)
+        clock = self.clocks[owed.id] = _Clock(facts.phases)
         with _blamed_on(facts, "environment"), clock.phase("prepare"):
             start = self.environment.start_state(task)
         with _blamed_on(facts, "sandbox"), clock.phase("boot"):
@@ -88,6 +99,7 @@ class Worker:
             with _blamed_on(facts, "inference"):
                 conversation = self.inference.open(task, seed=owed.seed)
             with contextlib.closing(conversation):
+                clock.enter("attempt")
                 attempt = self.agent.attempt(task, sandbox, conversation)
             facts.take(attempt)
             if facts.failure is not None:
@@ -181,10 +193,16 @@ class _Clock:
 
     def __init__(self, phases: dict[str, float]) -> None:
         self._phases = phases
+        self.enter("begin")
+
+    def enter(self, phase: str) -> None:
+        """Begin a phase, for whoever asks what an attempt is at."""
+        self.now, self.since = phase, time.monotonic()
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        began = time.monotonic()
+        self.enter(name)
+        began = self.since
         try:
             yield
         finally:

@@ -5,7 +5,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
+from rft.interfaces import Doing
 from rft.pools import at_work
+from rft.pools.watch import Watch, doing
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -17,10 +19,14 @@ class Threads:
 
     concurrency: int = 8
     """How many run at once."""
+    watch: float = 60.0
+    """Seconds without a result after which it is said who waits for what."""
 
     def __post_init__(self) -> None:
         if self.concurrency < 1:
             raise ValueError(f"concurrency is {self.concurrency}; expected at least 1")
+        if self.watch <= 0:
+            raise ValueError(f"watch is {self.watch}; expected more than 0 seconds")
 
     def run(
         self,
@@ -30,15 +36,26 @@ class Threads:
     ) -> Iterator[Result]:
         """One result an item, in the order they finish; no more than `concurrency` items are taken ahead."""
         running: set[Future[Result]] = set()
+        watch = Watch(self.watch)
         with (
             at_work(make_worker()) as worker,
             ThreadPoolExecutor(self.concurrency, thread_name_prefix="attempt") as executor,
         ):
+
+            def report() -> Iterator[tuple[str, Doing]]:
+                return (("", one) for one in doing(worker))
+
+            def finished() -> Iterator[Result]:
+                done, left = wait(running, timeout=self.watch, return_when=FIRST_COMPLETED)
+                running.intersection_update(left)
+                for future in done:
+                    watch.finished()
+                    yield future.result()
+                watch.look(report)
+
             for item in items:
                 running.add(executor.submit(worker, item))
-                if len(running) >= self.concurrency:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in done)
+                while len(running) >= self.concurrency:
+                    yield from finished()
             while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
+                yield from finished()

@@ -33,8 +33,6 @@ from rft.sandboxes.session import Session
 LIBRARY, CHANNEL, PYTHON, BIN = "/run/rft/lib", "/run/rft/channel", "/run/rft/python", "/run/rft/bin"
 LIBRARIES = f"{PYTHON}/lib:{BIN}/lib"
 LABEL = "rft.owner"
-BOOT = 60.0
-"""Seconds that a container may take until its supervisor calls."""
 _ENTER = (
     "import os, socket, sys\n"
     "channel = socket.socket(socket.AF_UNIX)\n"
@@ -197,7 +195,7 @@ class Docker(Limits):
 
     def _called(self, listening: socket.socket, process: "subprocess.Popen[bytes]", name: str) -> socket.socket:
         """The supervisor's call. Raises SandboxError when none comes."""
-        deadline = time.monotonic() + BOOT
+        deadline = time.monotonic() + self.boot
         listening.settimeout(0.1)
         while time.monotonic() < deadline:
             try:
@@ -208,7 +206,7 @@ class Docker(Limits):
         process.kill()
         self._remove(name)
         said = (process.stderr.read() if process.stderr else b"").decode(errors="replace")
-        why = " ".join(said.split())[-300:] or f"its supervisor did not call within {BOOT:g} s"
+        why = " ".join(said.split())[-300:] or f"its supervisor did not call within the {self.boot:g} s of sandbox.boot"
         raise self.client.fault(f"the container does not start: {why}")
 
     def _remove(self, name: str) -> None:

@@ -18,6 +18,8 @@ UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 class Limits:
     """The options of a sandbox. Sizes are bytes with an optional k, m or g."""
 
+    boot: float = 120.0
+    """Seconds that a sandbox may take to open, once what it is made of is there; longer is a recorded failure."""
     timeout: float = 30.0
     """Seconds a command may take by the clock."""
     cpu: float = 60.0
@@ -34,8 +36,8 @@ class Limits:
     """The largest patch that `diff` gives; a larger one is a SandboxError."""
 
     def __post_init__(self) -> None:
-        if self.timeout <= 0 or self.cpu <= 0 or self.processes < 8:
-            raise ValueError("timeout and cpu must be above 0 and processes at least 8")
+        if min(self.boot, self.timeout, self.cpu) <= 0 or self.processes < 8:
+            raise ValueError("boot, timeout and cpu must be above 0 and processes at least 8")
         self.memory_bytes = size("memory", self.memory)
         self.disk_bytes = size("disk", self.disk)
         self.output_bytes = size("output", self.output)

@@ -51,9 +51,15 @@ class Session:
 
     def boot(self, settings: dict[str, Any], *, copy: bool) -> None:
         """Hand over the settings and wait until the supervisor serves. Raises SandboxError."""
-        self._ask(settings, within=GRACE)
-        if copy:
-            self._ask("copy", within=120)
+        deadline = time.monotonic() + self.limits.boot
+        try:
+            self._ask(settings, within=self.limits.boot)
+            if copy:
+                self._ask("copy", within=deadline - time.monotonic())
+        except SandboxError as error:
+            if time.monotonic() < deadline:
+                raise
+            raise SandboxError(f"sandbox {self.kind}: boot took longer than {self.limits.boot:g} s ({error})") from None
 
     def run(
         self,

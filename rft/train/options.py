@@ -76,6 +76,8 @@ def check(recipe: Recipe) -> None:
         check_quantization(recipe.train.quantization, lora=recipe.train.lora is not None)
     if recipe.train.batch_tokens is not None:
         check_parts(recipe.train)
+    if recipe.train.ray is not None:
+        check_ray(recipe.train.ray)
     check_batch(recipe, gpu=has_gpu())
     if recipe.train.tokens is not None and recipe.train.tokens < 1:
         raise RecipeError(f"train.tokens: is {recipe.train.tokens}; expected at least 1, or leave it out.")
@@ -155,6 +157,18 @@ def check_parts(train: Train) -> None:
         )
     if train.trl.get("packing") or train.trl.get("padding_free"):
         raise RecipeError("train.batch_tokens: packed rows have one length, train.trl.max_length. Leave one out.")
+
+
+def check_ray(given: dict[str, Any]) -> None:
+    """Raises RecipeError for options that ray.train.ScalingConfig does not know or refuses."""
+    from ray.train import ScalingConfig
+
+    known = (field.name for field in dataclasses.fields(ScalingConfig) if field.name != "num_workers")
+    _check_names(given, known, "train.ray", "ray.train.ScalingConfig, beside train.workers,")
+    try:
+        ScalingConfig(**given)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"train.ray: {first_line(error)}.") from None
 
 
 def deepspeed_path(name: str) -> Path:

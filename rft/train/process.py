@@ -41,6 +41,8 @@ class Spec(Record, frozen=True, kw_only=True):
     learn: str = "replies"
     tokens: int | None
     workers: int
+    ray: dict[str, Any] | None = None
+    """Options of ray.train.ScalingConfig where the workers are spread over a cluster."""
     deepspeed: str | None
     lora: dict[str, Any] | None
     quantization: dict[str, Any] | None = None

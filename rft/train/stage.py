@@ -67,6 +67,7 @@ def _spec(recipe: Recipe, run: Run, round: int, stage: Stage, examples: Path) ->
         clip=(train.grpo.clip_low, train.grpo.clip_high),
         tokens=train.tokens,
         workers=train.workers,
+        ray=train.ray,
         deepspeed=str(deepspeed_path(train.deepspeed)) if train.deepspeed else None,
         lora=train.lora,
         quantization=train.quantization,

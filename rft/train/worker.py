@@ -1,12 +1,15 @@
 """The training process: `python -m rft.train.worker spec.json`. Reads examples and a policy, leaves a new policy.
 
-With several workers it becomes PyTorch's launcher, which starts this module once for each.
+With several workers it becomes PyTorch's launcher, which starts this module once for each, or has Ray Train start them
+on a cluster.
 """
 
+import contextlib
 import os
 import socket
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -22,22 +25,34 @@ def main() -> None:
     spec = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Spec)
     is_rank = "RANK" in os.environ and "TORCHELASTIC_RUN_ID" in os.environ
     end_with_parent(None if is_rank else spec.parent)
-    if spec.workers > 1 and not is_rank:
+    is_launched = is_rank or spec.ray is not None
+    if spec.workers > 1 and not is_launched:
         _become_launcher(spec.workers)
-    if spec.deepspeed and not is_rank:
+    if spec.deepspeed and not is_launched:
         _be_the_only_rank()
-    from rft.train.training import train
-
     try:
-        train(spec)
-    except Exception as error:
+        if spec.ray is not None:
+            from rft.train.across import train_across as train
+        else:
+            from rft.train.training import train
+        with complaining(spec):
+            train(spec)
+    except Exception:
         traceback.print_exc()
-        kind = type(error).__name__
+        sys.exit(1)
+
+
+@contextlib.contextmanager
+def complaining(spec: Spec) -> Iterator[None]:
+    """Leave the reason behind when training fails; of several processes the first knows it, the others its effects."""
+    try:
+        yield
+    except Exception as error:
         message = str(error) if isinstance(error, RftError) else first_line(error)
         complaint = Path(spec.folder) / "error.json"
-        if not complaint.exists():  # the first of several ranks knows the cause, the others its effects
-            write_atomic(complaint, msgspec.json.encode(Complaint(kind=kind, message=message)))
-        sys.exit(1)
+        if not complaint.exists():
+            write_atomic(complaint, msgspec.json.encode(Complaint(kind=type(error).__name__, message=message)))
+        raise
 
 
 def _become_launcher(workers: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rft.errors import StageError
-from rft.interfaces import Pool
+from rft.interfaces import Doing, Pool
 from rft.pools.ray import Ray
 from rft.pools.serial import Serial
 from rft.pools.threads import Threads
@@ -92,6 +92,23 @@ def test_ray_owes_a_dead_actors_items_again_and_no_others(tmp_path: Path) -> Non
 
     with pytest.raises(StageError, match="a worker could not start: ValueError: no such model"):
         list(pool.run(cannot, range(3), lost))
+
+
+class Waits:
+    def doing(self) -> list[Doing]:
+        return [Doing(name=f"task/{n}", phase="grading", seconds=float(n)) for n in range(30)]
+
+    def __call__(self, item: int) -> int:
+        time.sleep(1.5 if item == 2 else 0.0)
+        return item
+
+
+def test_after_a_while_without_a_result_it_is_said_who_waits_for_what(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sorted(Threads(concurrency=2, watch=0.6).run(Waits, range(5), lost)) == list(range(5))
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("pool: no result for ") and said[0].endswith(" s; 30 attempts are being made")
+    assert said[1] == "  task/29 waits in grading for 29 s", "those that have waited longest come first"
+    assert said[21] == "  … and 10 that have waited less"
 
 
 class Closes:

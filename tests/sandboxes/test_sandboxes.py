@@ -246,6 +246,11 @@ def test_a_dead_supervisor_is_a_sandbox_error(make: Make) -> None:
     sandbox.close()
 
 
+def test_a_boot_that_takes_too_long_is_a_sandbox_error(make: Make) -> None:
+    with pytest.raises(SandboxError, match=r"boot took longer than 0\.001 s"):
+        make(boot=0.001)
+
+
 def test_many_at_once(make: Make) -> None:
     failures: list[str] = []
 
