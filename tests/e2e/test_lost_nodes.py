@@ -146,7 +146,9 @@ def facts(run: Run) -> dict[str, object]:
     decisions = list(Records(select / "decisions.jsonl", Decision))
     assert sorted(r.id for r in reports) == sorted(d.id for d in decisions) == sorted(a.id for a in attempts)
     return {
-        "attempts": sorted((a.id, a.patch, [s.reply for s in a.steps], str(a.outcome)) for a in attempts),
+        "attempts": sorted(
+            (a.id, a.patch, [s.reply for s in a.steps], str(a.outcome and a.outcome.tests)) for a in attempts
+        ),
         "scores": sorted((r.id, r.score) for r in reports),
         "decisions": sorted((d.id, d.keep, d.rule) for d in decisions),
         "examples": sorted((e.id, tuple(e.ids)) for e in Records(select / "examples.jsonl", Example)),
