@@ -92,6 +92,13 @@ class JsonLines(Nowhere):
         self._append(msgspec.json.encode(line) + b"\n")
         self.step += 1
 
+    def written(self) -> Iterator[dict[str, Any]]:
+        """The lines that are there, without those that a kill tore off."""
+        assert self._path is not None, "written() without start()"
+        for line in self._path.read_bytes().splitlines() if self._path.exists() else []:
+            with contextlib.suppress(msgspec.DecodeError):
+                yield msgspec.json.decode(line)
+
     def _append(self, data: bytes) -> None:
         assert self._path is not None, "log() without start()"
         with self._path.open("ab", buffering=0) as file:
@@ -132,16 +139,29 @@ class Wandb:
             with self._forgiving("start offline"):
                 # The id itself stays taken by the half-opened run for as long as this process lives.
                 self._run = self._open(run_path, name, recipe, "offline", f"{identity}offline")
+        if self._run is not None:
+            with self._forgiving("start"):
+                self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Log what earlier processes did: a killed one takes rows along that W&B has not written yet."""
+        for line in self._lines.written():
+            if line["step"] >= self._run.step:
+                self._row(line["step"], line["round"], line["metrics"])
 
     def log(self, round: int, stage: str, metrics: dict[str, float]) -> None:
-        """The numbers under `<stage>/…`, over the axis `round`."""
+        """The numbers under `<stage>/…`, over the axis `round`; steps are those of the JSON lines."""
+        step = self._lines.step
         self._lines.log(round, stage, metrics)
         if self._run is not None:
             with self._forgiving("log"):
-                self._run.log({**prefixed(stage, metrics), "round": round}, step=self._lines.step)
+                self._row(step, round, prefixed(stage, metrics))
+
+    def _row(self, step: int, round: int, metrics: dict[str, float]) -> None:
+        self._run.log({**metrics, "round": round}, step=step, commit=True)
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-        """A W&B table."""
+        """A W&B table, in the row of the next stage."""
         if self._run is not None:
             with self._forgiving("table"):
                 import wandb
