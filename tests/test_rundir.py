@@ -120,6 +120,6 @@ def test_rounds_between_evaluations_are_promoted_as_they_are_trained(tmp_path: P
     assert not scratch.is_evaluated(0) and scratch.is_evaluated(1)
 
 
-def test_all_of_train_decides_what_is_trained_but_how_much_is_read_at_once(tmp_path: Path) -> None:
+def test_all_of_train_decides_what_is_trained_but_how_much_is_read_at_once_and_where(tmp_path: Path) -> None:
     read = {key.split(".")[1] for key in Run(make(tmp_path)).reads("train", 1) if key.startswith("train.")}
-    assert {field.name for field in dataclasses.fields(recipes.Train)} - read == {"batch_tokens"}
+    assert {field.name for field in dataclasses.fields(recipes.Train)} - read == {"batch_tokens", "ray"}
