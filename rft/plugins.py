@@ -30,6 +30,7 @@ NAMES: dict[str, dict[str, str]] = {
         "docker": "rft.sandboxes.container:Docker",
         "local": "rft.sandboxes.local:Local",
         "podman": "rft.sandboxes.container:Podman",
+        "swe_rex": "rft.sandboxes.remote:SweRex",
     },
     "agent": {
         "bash": "rft.agents.bash:Bash",

@@ -17,37 +17,24 @@ from rft.sandboxes.limits import Limits
 from rft.sandboxes.supervisor import ABSENT, BROKEN, CPU_SPENT, REPLY, TIMED_OUT
 from rft.types import Execution
 
+FORMAT = 4
+"""Of marshal: every Python since 3.4 reads it, so that a supervisor may run on another than this."""
 GRACE = 20.0
 """Seconds that a supervisor has beyond a command's own limit before its sandbox counts as broken."""
 
 
-class Session:
-    """A supervisor and the channel to it. One thread at a time talks; `close` may come from any."""
+class Supervised:
+    """What a supervisor is asked for, wherever it runs. One thread at a time talks; `close` may come from any."""
 
-    def __init__(
-        self,
-        process: subprocess.Popen[bytes],
-        channel: socket.socket,
-        limits: Limits,
-        *,
-        kind: str,
-        after: Callable[[], None],
-        memory_kills: Callable[[], int],
-    ) -> None:
-        self.process = process
-        self.channel = channel
+    def __init__(self, limits: Limits, *, kind: str, memory_kills: Callable[[], int]) -> None:
         self.limits = limits
         self.kind = kind
-        self.after = after
-        """Called once, when every process is gone."""
         self.memory_kills = memory_kills
         """How many processes the memory limit has killed so far."""
         self.broken = ""
         self._turn = threading.Lock()
         self._closing = threading.Lock()
         self._is_closed = False
-        self._handed: list[int] = []
-        """Descriptors that came over the channel."""
 
     def boot(self, settings: dict[str, Any], *, copy: bool) -> None:
         """Hand over the settings and wait until the supervisor serves. Raises SandboxError."""
@@ -115,6 +102,76 @@ class Session:
         return body.decode("utf-8", "replace")
 
     def door(self) -> socket.socket:
+        """A socket that listens at a port of 127.0.0.1 in the sandbox. Raises SandboxError where there is none."""
+        raise SandboxError(f"sandbox {self.kind}: it has no door to this program. Choose sandbox.use=bubblewrap.")
+
+    def close(self) -> None:
+        """End every process and drop every byte. Safe to call twice."""
+        with self._closing:
+            if not self._is_closed:
+                self._is_closed = True
+                self._end()
+
+    def _ask(self, *request: Any, within: float) -> tuple[tuple[Any, ...], bytes]:
+        with self._turn:
+            if self.broken or self._is_closed:
+                raise SandboxError(f"sandbox {self.kind}: {self.broken or 'it is closed'}. Open a fresh one.")
+            frame = marshal.dumps(request, FORMAT)
+            try:
+                head, body = self._exchange(len(frame).to_bytes(4, "big") + frame, time.monotonic() + within)
+            except OSError as error:
+                self.broken = f"its supervisor is gone ({error}{self._last_words()})"
+                self._kill()
+                raise SandboxError(f"sandbox {self.kind}: {self.broken}. Open a fresh one.") from None
+            except BaseException:  # a Ctrl-C: the answer is still to come and would be taken for the next one's
+                self.broken = "a request was interrupted"
+                raise
+        if head[0] == ABSENT:
+            raise FileNotFoundError(body.decode(errors="replace"))
+        if head[0] == BROKEN:
+            raise SandboxError(f"sandbox {self.kind}: {body.decode(errors='replace')}.")
+        return head, body
+
+    # --- how it is reached ---
+
+    def _exchange(self, frame: bytes, deadline: float) -> tuple[tuple[Any, ...], bytes]:
+        """Send a request, wait for its reply: `REPLY` and what follows it. Raises OSError."""
+        raise NotImplementedError
+
+    def _kill(self) -> None:
+        """End a supervisor that no longer answers, as far as that can be done before `close`."""
+
+    def _last_words(self) -> str:
+        """What a supervisor that is gone said of it."""
+        return ""
+
+    def _end(self) -> None:
+        """What `close` does, once."""
+        raise NotImplementedError
+
+
+class Session(Supervised):
+    """A supervisor on this machine and the channel to it."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        channel: socket.socket,
+        limits: Limits,
+        *,
+        kind: str,
+        after: Callable[[], None],
+        memory_kills: Callable[[], int],
+    ) -> None:
+        super().__init__(limits, kind=kind, memory_kills=memory_kills)
+        self.process = process
+        self.channel = channel
+        self.after = after
+        """Called once, when every process is gone."""
+        self._handed: list[int] = []
+        """Descriptors that came over the channel."""
+
+    def door(self) -> socket.socket:
         """A socket that listens at a port of 127.0.0.1 in the sandbox, whose commands may connect from now on.
 
         Whoever holds it answers them; it leads nowhere else. Raises SandboxError.
@@ -130,50 +187,28 @@ class Session:
             raise SandboxError(f"sandbox {self.kind}: what was handed over is no door. Open a fresh one.")
         return door
 
-    def close(self) -> None:
-        """End every process and drop every byte. Safe to call twice."""
-        with self._closing:
-            if self._is_closed:
-                return
-            self._is_closed = True
-            with contextlib.suppress(OSError):
-                self.channel.shutdown(socket.SHUT_RDWR)
-            try:
-                self.process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-            self.channel.close()
-            for descriptor in self._handed:
-                os.close(descriptor)
-            if self.process.stderr:
-                self.process.stderr.close()
-            self.after()
+    def _end(self) -> None:
+        with contextlib.suppress(OSError):
+            self.channel.shutdown(socket.SHUT_RDWR)
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.channel.close()
+        for descriptor in self._handed:
+            os.close(descriptor)
+        if self.process.stderr:
+            self.process.stderr.close()
+        self.after()
 
-    # --- the channel ---
+    def _kill(self) -> None:
+        self.process.kill()
 
-    def _ask(self, *request: Any, within: float) -> tuple[tuple[Any, ...], bytes]:
-        with self._turn:
-            if self.broken or self._is_closed:
-                raise SandboxError(f"sandbox {self.kind}: {self.broken or 'it is closed'}. Open a fresh one.")
-            deadline = time.monotonic() + within
-            try:
-                frame = marshal.dumps(request)
-                self._send(len(frame).to_bytes(4, "big") + frame, deadline)
-                head = REPLY.unpack(self._receive(REPLY.size, deadline))
-                body = self._receive(min(head[4], 1 << 30), deadline)
-            except OSError as error:
-                self.broken = f"its supervisor is gone ({error}{self._last_words()})"
-                self.process.kill()
-                raise SandboxError(f"sandbox {self.kind}: {self.broken}. Open a fresh one.") from None
-            except BaseException:  # a Ctrl-C: the answer is still to come and would be taken for the next one's
-                self.broken = "a request was interrupted"
-                raise
-        if head[0] == ABSENT:
-            raise FileNotFoundError(body.decode(errors="replace"))
-        if head[0] == BROKEN:
-            raise SandboxError(f"sandbox {self.kind}: {body.decode(errors='replace')}.")
-        return head, body
+    def _exchange(self, frame: bytes, deadline: float) -> tuple[tuple[Any, ...], bytes]:
+        self._send(frame, deadline)
+        head = REPLY.unpack(self._receive(REPLY.size, deadline))
+        return head, self._receive(min(head[4], 1 << 30), deadline)
 
     def _send(self, data: bytes, deadline: float) -> None:
         view = memoryview(data)

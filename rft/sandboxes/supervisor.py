@@ -145,7 +145,7 @@ class Supervisor:
             for descriptor in self.join:
                 os.write(descriptor, b"0")
             for kind, soft, hard in self.limits:
-                resource.setrlimit(kind, (soft, hard))
+                resource.setrlimit(kind, (allowed(kind, soft), allowed(kind, hard)))
             for number in (SIGPIPE, SIGXFSZ):  # Python ignores them, and exec would hand that on
                 library.signal(number, None)
             os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
@@ -363,6 +363,12 @@ def offer_for_killing() -> None:
     library.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: as long as it is off, the file is not ours
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")
+
+
+def allowed(kind: int, limit: int) -> int:
+    """A resource limit, or less where this process may not have so much."""
+    most = resource.getrlimit(kind)[1]
+    return limit if most == resource.RLIM_INFINITY else min(limit, most)
 
 
 def failure(kind: int, error: BaseException) -> bytes:

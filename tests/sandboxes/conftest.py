@@ -1,6 +1,12 @@
-"""A small repository to start from, and both kinds of sandbox on it."""
+"""A small repository to start from, and every kind of sandbox without containers on it."""
 
+import contextlib
+import os
+import shutil
+import socket
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +16,7 @@ import pytest
 from rft.interfaces import StartState
 from rft.sandboxes.bubblewrap import Bubblewrap
 from rft.sandboxes.local import Local
+from rft.sandboxes.remote import SweRex
 from rft.sandboxes.session import Session
 
 FILES = {
@@ -52,26 +59,69 @@ def needs_bubblewrap() -> None:
         pytest.skip(reason)
 
 
-@pytest.fixture(params=["local", "bubblewrap"])
+TOKEN = "token-of-the-tests"
+
+
+@pytest.fixture(scope="session")
+def server_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a `swerex-remote` on the loopback; its program is named in RFT_SWEREX, or installed beside Python."""
+    beside = str(Path(sys.executable).parent)
+    program = os.environ.get("RFT_SWEREX") or shutil.which("swerex-remote", path=beside)
+    if program is None:
+        pytest.skip("swerex-remote is not installed; name the program in RFT_SWEREX")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = int(free.getsockname()[1])
+    log = tmp_path_factory.mktemp("swerex") / "log"
+    command = [program, "--host", "127.0.0.1", "--port", str(port), "--auth-token", TOKEN]
+    with log.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=file) as server:
+        try:
+            deadline = time.monotonic() + 60
+            while server.poll() is None and time.monotonic() < deadline:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                    break
+                time.sleep(0.1)
+            else:
+                pytest.fail(f"swerex-remote does not come up: {log.read_text()[-500:]}")
+            yield port
+        finally:
+            server.kill()
+
+
+@pytest.fixture
+def remote(server_port: int, monkeypatch: pytest.MonkeyPatch) -> Callable[..., SweRex]:
+    """Makes providers that ask the server."""
+    monkeypatch.setenv("SWEREX_TOKEN", TOKEN)
+    return lambda **options: SweRex(host="127.0.0.1", port=server_port, **options)
+
+
+KINDS = ["local", "bubblewrap", pytest.param("swe_rex", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(params=KINDS)
 def make(request: pytest.FixtureRequest, start_state: Path) -> Iterator[Callable[..., Session]]:
     """Opens sandboxes of one kind with the options given; all are closed in the end."""
-    yield from _maker(request.param, start_state)
+    if request.param == "bubblewrap":
+        needs_bubblewrap()
+    kinds = {
+        "local": lambda: Local,
+        "bubblewrap": lambda: Bubblewrap,
+        "swe_rex": lambda: request.getfixturevalue("remote"),
+    }
+    yield from _maker(kinds[request.param](), start_state)
 
 
 @pytest.fixture
 def jail(start_state: Path) -> Iterator[Callable[..., Session]]:
     """Opens bubblewrap sandboxes."""
-    yield from _maker("bubblewrap", start_state)
+    needs_bubblewrap()
+    yield from _maker(Bubblewrap, start_state)
 
 
-def _maker(kind: str, start_state: Path) -> Iterator[Callable[..., Session]]:
-    if kind == "bubblewrap":
-        needs_bubblewrap()
+def _maker(provider: Callable[..., Any], start_state: Path) -> Iterator[Callable[..., Session]]:
     opened: list[Session] = []
 
     def make(*, software: tuple[Path, ...] = (), **options: Any) -> Session:
-        provider = Bubblewrap(**options) if kind == "bubblewrap" else Local(**options)
-        opened.append(provider.open(StartState(start_state, software)))
+        opened.append(provider(**options).open(StartState(start_state, software)))
         return opened[-1]
 
     yield make

@@ -1,4 +1,4 @@
-"""What both kinds of sandbox promise: commands, files, patches, and that nothing is left."""
+"""What every kind of sandbox promises: commands, files, patches, and that nothing is left."""
 
 import json
 import os
@@ -238,6 +238,8 @@ def test_a_closed_sandbox_says_so(make: Make) -> None:
 
 def test_a_dead_supervisor_is_a_sandbox_error(make: Make) -> None:
     sandbox = make()
+    if sandbox.kind == "swe_rex":
+        pytest.skip("its supervisor is no child of this process; see test_remote.py")
     sandbox.process.kill()
     with pytest.raises(SandboxError, match="supervisor is gone"):
         sandbox.run("true")
@@ -324,4 +326,4 @@ def test_software_is_shown_at_its_own_path_and_leads_path(make: Make, start_stat
     sandbox = make(software=(tmp_path / "tools", tmp_path / "other"))
     done = sandbox.run(f"greet; command -v greet; ls -d {tmp_path}/other; touch {tmp_path}/tools/mine && echo wrote")
     assert done.output.startswith(f"hello\n{program}\n{tmp_path}/other\n")
-    assert ("wrote" in done.output) == (sandbox.kind == "local")
+    assert ("wrote" in done.output) == (sandbox.kind != "bubblewrap")
