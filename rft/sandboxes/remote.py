@@ -138,6 +138,7 @@ class SweRex(Limits):
     host: str
     """Its name, or `https://name` where something in front of it speaks TLS."""
     port: int = 8000
+    """Where the server listens."""
     token_variable: str = "SWEREX_TOKEN"
     """The environment variable that holds the token which the server was started with."""
     folder: str = "/tmp"
@@ -184,7 +185,7 @@ class SweRex(Limits):
             if code != 0:
                 raise SandboxError(f"sandbox {session.kind}: it does not start at {server.url}: {said[-300:]}.")
             session.boot(settings, copy=True)
-        except OSError as error:
+        except (OSError, ImportError) as error:
             session.close()
             why = f"boot took longer than {self.boot:g} s ({error})" if time.monotonic() > deadline else error
             raise SandboxError(f"sandbox {session.kind}: {why}.") from None
@@ -235,7 +236,7 @@ class RemoteSession(Supervised):
 
     def _end(self) -> None:
         deadline = time.monotonic() + 10
-        with contextlib.suppress(OSError):  # a server that is out of reach: the relay ends by itself in the end
+        with contextlib.suppress(OSError, ImportError):  # where it is out of reach, the relay ends by itself in time
             is_there = self.server.execute("touch", f"{self.folder}/closed", deadline=deadline)[0] == 0
             while is_there and self.number and time.monotonic() < deadline - 2:
                 time.sleep(FAST)

@@ -65,6 +65,7 @@ TOKEN = "token-of-the-tests"
 @pytest.fixture(scope="session")
 def server_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a `swerex-remote` on the loopback; its program is named in RFT_SWEREX, or installed beside Python."""
+    pytest.importorskip("swerex")
     beside = str(Path(sys.executable).parent)
     program = os.environ.get("RFT_SWEREX") or shutil.which("swerex-remote", path=beside)
     if program is None:

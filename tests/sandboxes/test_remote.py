@@ -23,9 +23,13 @@ from rft.sandboxes.remote import SweRex
 Remote = Callable[..., SweRex]
 
 
-def test_a_library_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "swerex", None)
-    assert "pip install 'rft[swe-rex]'" in SweRex(host="127.0.0.1").missing()
+def test_a_library_that_is_not_there_is_named(start_state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("swerex", "swerex.runtime.abstract"):
+        monkeypatch.setitem(sys.modules, name, None)
+    provider = SweRex(host="127.0.0.1", port=1)
+    assert "pip install 'rft[swe-rex]'" in provider.missing()
+    with pytest.raises(SandboxError):
+        provider.open(StartState(start_state))
 
 
 def test_a_host_must_be_named() -> None:
