@@ -178,15 +178,12 @@ def _needs(recipe: Recipe) -> Iterator[Finding]:
 
 def _servers(recipe: Recipe, gpus: int) -> Iterator[Finding]:
     """The program and the GPUs of servers that stages start on this machine."""
-    for section in filter(None, (recipe.policy.inference, recipe.collect.inference)):
-        engine = build("inference", section, "policy.inference")
-        if not hasattr(engine, "serve") or not hasattr(engine, "missing"):
-            continue
+    for _, name, engine in loop.servers(recipe):
         why, wanted = engine.missing(), engine.replicas * engine.gpus
-        yield Finding(area="need", what=section["use"], how=why or engine.summary(), missing=bool(why))
+        yield Finding(area="need", what=name, how=why or engine.summary(), missing=bool(why))
         if wanted:
             how = f"its replicas reserve {wanted}; {gpus} are here, and no cluster is named by RAY_ADDRESS"
-            yield Finding(area="need", what=f"GPUs of {section['use']}", how=how, missing=wanted > gpus)
+            yield Finding(area="need", what=f"GPUs of {name}", how=how, missing=wanted > gpus)
 
 
 def _existing(path: Path) -> Path:

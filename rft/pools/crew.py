@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rft.errors import StageError
 from rft.interfaces import Doing
-from rft.pools.cluster import stands_here
+from rft.pools.cluster import first_line, stands_here
 from rft.pools.watch import Watch, doing
 from rft.progress import say
 
@@ -147,7 +147,7 @@ class Crew:
                 self._end(flight.actor)  # a lost result says nothing of the actor that made it
                 self._fill()
             if flight.tries >= self.pool.tries:
-                return lost(flight.item, f"its worker died {flight.tries} times: {flight.why or _first_line(error)}")
+                return lost(flight.item, f"its worker died {flight.tries} times: {flight.why or first_line(error)}")
             self.owed.append((flight.item, flight.tries + 1))
             return _NOTHING
 
@@ -286,7 +286,7 @@ class _Actor:
             self._stand_where_the_driver_stands()
             self._worker = self._make_worker()
         except Exception as error:  # whatever a plug-in raises is the driver's to report
-            return f"{type(error).__name__}: {_first_line(error)}"
+            return f"{type(error).__name__}: {first_line(error)}"
         return ""
 
     def _stand_where_the_driver_stands(self) -> None:
@@ -319,8 +319,3 @@ def _name(item: Any) -> str:
 def _last_line(error: Exception) -> str:
     """The cause at the end of a traceback that Ray prints, colours removed."""
     return re.sub(r"\x1b\[[0-9;]*m", "", str(error).strip().rpartition("\n")[2])[:300]
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from rft.errors import StageError
-from rft.pools.cluster import connected
+from rft.pools.cluster import connected, first_line
 from rft.train.process import Spec
 
 START_TRIES = 3
@@ -62,7 +62,6 @@ def _rank(given: dict[str, Any]) -> None:
 
 
 def _first(error: BaseException) -> str:
-    """The first line that says something."""
+    """Why, in a line: of a lost process where one is named."""
     causes = getattr(error, "worker_failures", None) or {0: error}
-    lines = [line.strip() for line in str(next(iter(causes.values()))).splitlines() if line.strip()]
-    return lines[0].rstrip(".")[:300] if lines else type(error).__name__
+    return first_line(next(iter(causes.values()))).rstrip(".")

@@ -23,15 +23,7 @@ def add_arguments(group: argparse.ArgumentParser, add: Add) -> None:
 
     test = add(commands, "test", "the rubric's own golden transcripts, answered anew", _test)
     test.add_argument("rubric", metavar="FILE", help="a rubric's path, or the name of a shipped one")
-    test.add_argument(
-        "--judge",
-        metavar="key=value",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="such as use=endpoint model=… url=…",
-    )
-    test.add_argument("--votes", metavar="N", type=int, default=1, help="how often each question is asked (default 1)")
+    _judge_arguments(test)
     _json_argument(test)
 
     score = add(commands, "score", "a report on every attempt in a file, as JSON lines", _score)
@@ -40,15 +32,7 @@ def add_arguments(group: argparse.ArgumentParser, add: Add) -> None:
     )
     score.add_argument("--format", metavar="NAME", default="", help="its format (default: found in its content)")
     score.add_argument("--rubric", metavar="FILE", required=True, help="a path, or the name of a shipped one")
-    score.add_argument(
-        "--judge",
-        metavar="key=value",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="such as use=endpoint model=… url=…",
-    )
-    score.add_argument("--votes", metavar="N", type=int, default=1, help="how often each question is asked (default 1)")
+    _judge_arguments(score)
     score.add_argument("--out", metavar="FILE", help="where reports go, and are carried on (default: stdout)")
 
     report = add(commands, "report", "what each criterion told on a scored round", _report)
@@ -78,6 +62,20 @@ def add_arguments(group: argparse.ArgumentParser, add: Add) -> None:
     cache.add_argument("--prune", metavar="DAYS", type=float, help="forget verdicts that are older; 0 forgets all")
     cache.add_argument("--judge", metavar="DIGEST", help="only this judge's, as reports name it")
     _json_argument(cache)
+
+
+def _judge_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--judge",
+        metavar="key=value",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="such as use=endpoint model=… url=…",
+    )
+    command.add_argument(
+        "--votes", metavar="N", type=int, default=1, help="how often each question is asked (default 1)"
+    )
 
 
 def _run_arguments(command: argparse.ArgumentParser) -> None:
