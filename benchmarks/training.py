@@ -174,6 +174,7 @@ class Bench:
 
     def measure(self, arm: Arm) -> Speed:
         """One epoch; a short training warms up before."""
+        from transformers import PrinterCallback
         from transformers.utils import logging
 
         from rft.train import training
@@ -191,12 +192,14 @@ class Bench:
             sft.trainer_class = lambda config, rows: sft.Trainer
         method = training.method_of(spec)
         rows = method.rows()
-        training.build_trainer(spec, method, rows[:16]).train()
-        trainer = training.build_trainer(spec, method, rows)
+        warm, trainer = (training.build_trainer(spec, method, some) for some in (rows[:16], rows))
+        for each in (warm, trainer):
+            each.remove_callback(PrinterCallback)
+        warm.train()
         clock, processor = time.perf_counter(), time.process_time()
         trainer.train()
         speed = self.tokens / (time.perf_counter() - clock), self.tokens / (time.process_time() - processor)
-        del trainer
+        del warm, trainer
         gc.collect()
         sft.trainer_class = CHOOSES
         return speed

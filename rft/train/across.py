@@ -8,7 +8,7 @@ import msgspec
 
 from rft.errors import StageError
 from rft.pools.cluster import connected, first_line
-from rft.train.process import Spec
+from rft.train.process import Spec, lost
 
 START_TRIES = 3
 """How often it is waited for a minute that the cluster has room for every process."""
@@ -44,10 +44,7 @@ def train_across(spec: Spec) -> None:
                 f"{_first(error.controller_failure)}. Look at `ray status`; mend train.ray or train.workers."
             ) from None
         except TrainingFailedError as error:
-            raise StageError(
-                f"train: a process on the cluster was lost: {_first(error)}. "
-                "Run the same command again: it goes on from the last checkpoint."
-            ) from None
+            raise lost(_first(error)) from None
 
 
 def _rank(given: dict[str, Any]) -> None:

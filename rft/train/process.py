@@ -200,6 +200,13 @@ def failure(folder: Path, code: int) -> RftError:
     )
 
 
+def lost(why: str) -> StageError:
+    """One of several training processes is gone."""
+    return StageError(
+        f"train: one of its processes was lost: {why}. Run the same command again: it goes on from the last checkpoint."
+    )
+
+
 def _tail(log: Path) -> list[str]:
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 4096))

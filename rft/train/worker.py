@@ -17,7 +17,7 @@ import msgspec
 from rft.errors import RftError
 from rft.plugins import first_line
 from rft.store import write_atomic
-from rft.train.process import Complaint, Spec, end_with_parent
+from rft.train.process import Complaint, Spec, end_with_parent, lost
 
 
 def main() -> None:
@@ -48,11 +48,19 @@ def complaining(spec: Spec) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        message = str(error) if isinstance(error, RftError) else first_line(error)
+        told = lost(first_line(error)) if _is_of_another(error) else error
+        message = str(told) if isinstance(told, RftError) else first_line(told)
         complaint = Path(spec.folder) / "error.json"
         if not complaint.exists():
-            write_atomic(complaint, msgspec.json.encode(Complaint(kind=type(error).__name__, message=message)))
+            write_atomic(complaint, msgspec.json.encode(Complaint(kind=type(told).__name__, message=message)))
         raise
+
+
+def _is_of_another(error: Exception) -> bool:
+    """Whether the processes' common work broke down, which is what the end of one looks like to the others."""
+    from torch.distributed import DistError
+
+    return isinstance(error, DistError) or "/gloo/" in str(error)  # gloo's errors have no type of their own
 
 
 def _become_launcher(workers: int) -> None:

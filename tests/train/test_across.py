@@ -50,7 +50,7 @@ def test_two_nodes_learn_what_two_processes_learn_and_one_that_is_lost_is_told(m
     folder = struck.stage(1, "train").path
     striker = threading.Thread(target=lose_at, args=(nodes, folder / "log.jsonl", 12))
     striker.start()
-    with pytest.raises(StageError, match=r"train: a process on the cluster was lost: .*Run the same command again"):
+    with pytest.raises(StageError, match=r"train: one of its processes was lost: .*Run the same command again"):
         train.run(recipe, struck, 1)
     striker.join()
     assert any((folder / "trainer").glob("checkpoint-*"))

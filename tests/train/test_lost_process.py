@@ -1,0 +1,41 @@
+"""Of several training processes one dies: what the others see of that is told as a loss, not as the trainer's error."""
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+from torch import distributed, ones
+
+from rft.errors import StageError
+from rft.train.process import Spec, failure
+from rft.train.worker import complaining
+
+
+def rank(number: int, spec: Spec) -> None:
+    """The second of two dies between two common steps."""
+    distributed.init_process_group("gloo", f"file://{spec.folder}/meet", rank=number, world_size=2)
+    distributed.all_reduce(ones(1))
+    if number:
+        os._exit(9)
+    with complaining(spec):
+        distributed.all_reduce(ones(1))
+
+
+@pytest.mark.process
+def test_the_end_of_a_process_is_told_by_those_that_are_left(tmp_path: Path) -> None:
+    spec = Spec(
+        model="", examples="", folder=str(tmp_path), seed=0, tokens=None, workers=2, deepspeed=None, lora=None, trl={},
+        resume=None, parent=0,
+    )  # fmt: skip
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=rank, args=(number, spec)) for number in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [1, 9]
+    told = failure(tmp_path, 1)
+    assert isinstance(told, StageError)
+    assert str(told).startswith("train: one of its processes was lost: ")
+    assert str(told).endswith("Run the same command again: it goes on from the last checkpoint.")
