@@ -76,7 +76,7 @@ def test_a_command_keeps_its_words(words: list[str]) -> None:
 @settings(max_examples=4, deadline=None)
 @given(image=ANY, claim=ANY, secret=ANY)
 def test_yaml_reads_a_value_as_it_was_given(image: str, claim: str, secret: str) -> None:
-    secrets = [one for one in secret.split(",") if one]
+    secrets = [one.strip() for one in secret.split(",") if one.strip()]
     given_ = [f"image={image}", f"claim={claim}", f"secrets={secret}", "collect.samples=3"]
     config, job = yaml.safe_load_all(launch("kuberay", "quickstart", given_))
     cluster = job["spec"]["rayClusterSpec"]
@@ -116,8 +116,42 @@ def test_the_embedded_recipe_is_read_back(tmp_path: Path) -> None:
     assert worker["volumeMounts"] == head["volumeMounts"]
 
 
+RAY = """#!/bin/bash
+while [[ $1 != -- ]]; do shift; done
+shift
+printf '%s\\n' "$*" > "$FOLDER/submitted"
+printf '%q ' "$@" > "$FOLDER/entrypoint"
+"""
+RFT = """#!/bin/bash
+printf '%s in %s\\n' "$*" "$(cat "$FOLDER/place")" >> "$FOLDER/ran"
+"""
+
+
+def test_kuberays_submitter_submits_all_of_the_entrypoint_and_runs_none_of_it(tmp_path: Path) -> None:
+    """KubeRay puts it as it is behind `ray job submit … --` in a script; Ray's client quotes its words for the head."""
+    for name, text in (("ray", RAY), ("rft", RFT)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    _, job = yaml.safe_load_all(launch("kuberay", "quickstart", NEEDED["kuberay"]))
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "FOLDER": str(tmp_path)}
+    script = f"if true ; then ray job submit --address x --no-wait -- {job['spec']['entrypoint']} ; fi ; true"
+    subprocess.run(["bash", "-ce", script], env=environment, cwd=tmp_path, check=True)
+    assert not (tmp_path / "ran").exists(), "the submitter's pod has neither the recipe nor the volume"
+    # the head's shell, with a `cd` that says where it was told to go
+    cd = 'cd() { printf "%s" "$1" > "$FOLDER/place"; }; export -f cd; '
+    subprocess.run(["bash", "-c", cd + (tmp_path / "entrypoint").read_text()], env=environment, check=True)
+    assert (tmp_path / "ran").read_text() == "run /etc/rft/recipe.yaml in /work\n"
+
+
+def test_a_recipe_may_be_called_what_yaml_takes_for_something_else() -> None:
+    config, job = yaml.safe_load_all(launch("kuberay", "quickstart", [*NEEDED["kuberay"], "name=yes", "secrets=a, b"]))
+    assert job["metadata"]["name"] == "true" and config["metadata"]["name"] == "true-recipe"
+    container = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    assert [one["secretRef"]["name"] for one in container["envFrom"]] == ["a", "b"]
+
+
 @pytest.mark.skipif("RFT_KUBERAY_CRD" not in os.environ, reason="RFT_KUBERAY_CRD names no ray.io_rayjobs.yaml")
-@pytest.mark.parametrize("extra", [[], ["gpus=4", "head_gpus=8", "secrets=hf,wandb"]])
+@pytest.mark.parametrize("extra", [[], ["gpus=4", "head_gpus=8", "secrets=hf,wandb", "privileged=1"]])
 def test_the_manifest_meets_the_published_schema(extra: list[str]) -> None:
     import jsonschema
 
