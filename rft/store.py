@@ -84,8 +84,9 @@ class Records(Generic[T]):
             return decode_line(file.readline(), self.kind)
 
     @contextlib.contextmanager
-    def writer(self) -> Iterator[Callable[[T], None]]:
-        """A function that appends one record and hands it to the operating system before it returns.
+    def writer(self, *, costly: bool = False) -> Iterator[Callable[[T], None]]:
+        """A function that appends one record and hands it to the operating system before it returns; `costly` records
+        it has on the disk by then, so that they outlive the machine.
 
         Raises StoreError when another process writes the file, when an id is written twice, or when the disk is full.
         """
@@ -101,6 +102,8 @@ class Records(Generic[T]):
                 if identity in seen:
                     raise StoreError(f"{self.path}: record '{identity}' is already there; ids are unique.")
                 _write_whole(file.fileno(), encode_line(record), self.path)
+                if costly:
+                    os.fsync(file.fileno())
                 seen.add(identity)
 
             yield append
@@ -117,7 +120,7 @@ class Records(Generic[T]):
         damaged = refused = 0
         fresh = self.path.with_suffix(".repairing")
         aside = self.path.with_suffix(self.path.suffix + ".aside")
-        with self.path.open("rb") as old, fresh.open("wb") as new:
+        with self.path.open("r+b") as old, fresh.open("wb") as new:
             lock(old.fileno(), self.path)
             for line in old:
                 try:
@@ -147,12 +150,20 @@ def _ends_with_newline(path: Path) -> bool:
 
 
 def lock(descriptor: int, path: Path) -> None:
-    """Take the file for this process until it is closed. Raises StoreError when another process has it."""
+    """Take the file, open for writing as NFS wants it, for this process until it is closed.
+
+    Raises StoreError when another process has it, or the file system keeps no locks.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise StoreError(
             f"{path}: another process is writing here; one run has one driver. Wait for it or end it."
+        ) from None
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be locked ({error.strerror}); expected a file system that keeps locks. "
+            "Have it mounted with them (Lustre: the option flock), or put `runs` elsewhere."
         ) from None
 
 
@@ -190,6 +201,13 @@ def write_atomic(path: Path, data: bytes) -> None:
         ) from None
 
 
+def settle(path: Path) -> None:
+    """Have a file, or all files of a directory, on the disk."""
+    for file in _files(path):
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+
+
 def digest_bytes(data: bytes) -> str:
     """A short content address."""
     return hashlib.sha256(data).hexdigest()[:16]
@@ -203,10 +221,13 @@ def digest(value: object) -> str:
 def digest_path(path: Path) -> str:
     """A short content address of a file, or of a directory's files with their names."""
     state = hashlib.sha256()
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    for file in files:
+    for file in _files(path):
         state.update(str(file.relative_to(path)).encode() + b"\0")
         with file.open("rb") as stream:
             while chunk := stream.read(1 << 20):
                 state.update(chunk)
     return state.hexdigest()[:16]
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]

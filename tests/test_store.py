@@ -1,5 +1,7 @@
 """Records that survive a kill: torn lines, damage, full disks, two writers, hostile text."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -106,6 +108,36 @@ def test_two_writers_are_one_too_many(tmp_path: Path) -> None:
 
 
 @pytest.mark.process
+def test_locks_are_those_that_nfs_grants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over NFS Linux makes `flock` the lock of a byte range, which wants the file open for writing (man 2 flock)."""
+    monkeypatch.setattr(fcntl, "flock", fcntl.lockf)
+    records = write(tmp_path / "r.jsonl", "a", "b")
+    records.path.open("ab").write(b"torn")
+    assert records.repair(lambda record: record.id != "b") == (1, 1)
+    assert [record.id for record in records] == ["a"]
+
+
+def test_a_file_system_without_locks_is_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuses)
+    with pytest.raises(StoreError, match=r"cannot be locked \(Function not implemented\); expected a file system"):
+        write(tmp_path / "r.jsonl", "a")
+
+
+def test_costly_records_are_on_the_disk_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_size) or real(file))
+    records = Records(tmp_path / "r.jsonl", Decision)
+    with records.writer(costly=True) as append:
+        for identity in "ab":
+            append(decision(identity))
+            assert synced[-1] == records.path.stat().st_size
+    assert len(synced) == 3
+
+
 def test_a_killed_writer_leaves_whole_records(tmp_path: Path) -> None:
     path = tmp_path / "d.jsonl"
     script = textwrap.dedent(
