@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from rft import store
 from rft.errors import RecipeError, StageError, StoreError, did_you_mean
+from rft.presence import present
 from rft.recipe import Recipe, dump, shipped_model, to_config
 from rft.types import Record
 
@@ -110,9 +111,12 @@ class Stage:
         return True
 
     def finish(self, outputs: Iterable[Path], *, counts: dict[str, int], metrics: dict[str, float]) -> Manifest:
-        """Write the manifest: the stage is done."""
+        """Write the manifest: the stage is done, and what it made would be there after a loss of power."""
         started = _read_manifest(self.path / "started.json")
         assert started is not None, "finish() without start()"
+        outputs = list(outputs)
+        for path in outputs:
+            store.settle(path)
         manifest = msgspec.structs.replace(
             started,
             outputs={self._relative(path): store.digest_path(path) for path in outputs},
@@ -172,12 +176,12 @@ class Run:
     def driving(self) -> Iterator[None]:
         """Be the one process that works on this run, and freeze the recipe beside it.
 
-        Raises StoreError when another process drives it.
+        Raises StoreError when another process drives it, on whatever machine that sees the folder.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        lock_path = self.path / ".lock"
-        with lock_path.open("a") as file:
+        with (self.path / ".lock").open("a") as file, contextlib.ExitStack() as stack:
             store.lock(file.fileno(), self.path)
+            stack.enter_context(present(self.path / ".driver"))
             store.write_atomic(self.path / "recipe.yaml", dump(self.recipe).encode())
             yield
 

@@ -9,7 +9,10 @@ ROOT = Path(__file__).parent.parent
 ROWS = [
     {"reward_models"},
     {"rft.types", "rft.errors", "rft.store"},
-    {"rft.recipe", "rft.plugins", "rft.rundir", "rft.tracking", "rft.interfaces", "rft.progress", "rft.transcript"},
+    {
+        *("rft.recipe", "rft.plugins", "rft.rundir", "rft.presence", "rft.tracking"),
+        *("rft.interfaces", "rft.progress", "rft.transcript"),
+    },
     {"rft.environments", "rft.sandboxes", "rft.agents", "rft.inference", "rft.pools", "rft.formats"},
     {"rft.collect", "rft.score", "rft.select", "rft.train"},
     {"rft.evaluate"},

@@ -1,6 +1,7 @@
 """The run directory: done or owed, refusal when something changed under a run, damage noticed."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,19 @@ def test_a_stage_is_done_when_its_manifest_is_there_and_not_before(tmp_path: Pat
     finish(run, 1, "collect")
     assert not stage.start()
     stage.verify()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="names open files by /proc")
+def test_what_a_manifest_speaks_of_is_on_the_disk_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(make(tmp_path))
+    checkpoint = run.stage(1, "train").path / "checkpoint"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "model.safetensors").write_bytes(b"weights")
+    assert run.stage(1, "train").start()
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(Path(f"/proc/self/fd/{file}").readlink().name))
+    run.stage(1, "train").finish([checkpoint], counts={}, metrics={})
+    assert synced[0] == "model.safetensors" and synced[1].startswith(".manifest.json.") and len(synced) == 2
 
 
 @pytest.mark.parametrize("finished", [True, False], ids=["finished", "half done"])

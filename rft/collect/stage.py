@@ -99,7 +99,7 @@ def attempts(
         asked = inference or recipe.policy.inference
         with (
             _results(recipe, model, asked, wanted, path.parent / "serving") as results,
-            records.writer() as append,
+            records.writer(costly=True) as append,
             progress(title, done + len(wanted), done) as advance,
         ):
             for record in results:
