@@ -12,8 +12,10 @@ from typing import Any, Protocol
 
 import msgspec
 import torch
+import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, TrainerCallback
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+from transformers.utils import GENERATION_CONFIG_NAME, cached_file
 
 from rft.errors import RecipeError, StageError
 from rft.plugins import first_line
@@ -105,7 +107,6 @@ def options_of(spec: Spec, method: Method, rows: Sequence[Row]) -> dict[str, Any
     together, times = batch(spec.method, spec.trl, gpu=torch.cuda.is_available())
     return {
         **_machine_defaults(),
-        **_quantized(spec),
         "train_sampling_strategy": "group_by_length",
         "seed": spec.seed,
         "logging_steps": 1,
@@ -118,6 +119,7 @@ def options_of(spec: Spec, method: Method, rows: Sequence[Row]) -> dict[str, Any
         "ddp_find_unused_parameters": False,
         **({"num_train_epochs": 1} if spec.tokens is not None else {}),
         **spec.trl,
+        **_quantized(spec),
         "per_device_train_batch_size": together,
         "gradient_accumulation_steps": times,
         **method.options(rows),
@@ -140,12 +142,14 @@ def _machine_defaults() -> dict[str, Any]:
 
 
 def _quantized(spec: Spec) -> dict[str, Any]:
-    """The policy held in few bits under its adapter (Dettmers et al., 2023, arXiv 2305.14314)."""
+    """The policy held in few bits under its adapter (Dettmers et al., 2023, arXiv 2305.14314), loaded as the recipe
+    says otherwise."""
     if spec.quantization is None:
         return {}
     from transformers import BitsAndBytesConfig
 
-    return {"model_init_kwargs": {"quantization_config": BitsAndBytesConfig(**spec.quantization)}}
+    given = spec.trl.get("model_init_kwargs") or {}
+    return {"model_init_kwargs": {**given, "quantization_config": BitsAndBytesConfig(**spec.quantization)}}
 
 
 def computes_bfloat16(capabilities: Mapping[str, Any]) -> bool:
@@ -173,6 +177,9 @@ def build_trainer(spec: Spec, method: Method, rows: Sequence[Row]) -> Any:
     }
     trainer = method.trainer(config, rows, common)
     trainer.batch_tokens = spec.batch_tokens
+    # What many models ship is refused when it is saved; the trainer's checkpoints need none.
+    plain = trainer.model.get_base_model() if lora is not None else trainer.model
+    plain.generation_config = GenerationConfig.from_model_config(plain.config)
     return trainer
 
 
@@ -222,26 +229,43 @@ class Complete(TrainerCallback):  # type: ignore[misc]
 
 
 def write_checkpoint(spec: Spec) -> None:
-    """The trained weights as a plain model in the policy's own precision, with the policy's own tokenizer."""
+    """The trained weights as a plain model in the policy's own precision, with all that stands beside the policy's.
+
+    Raises StageError when the model lacks a weight that was trained.
+    """
     final = Path(spec.folder) / "trainer" / "final"
     fresh = Path(spec.folder) / "checkpoint.new"
     unset_hf_deepspeed_config()  # under ZeRO-3 every load would be split among ranks that are gone
     shutil.rmtree(fresh, ignore_errors=True)
     config = AutoConfig.from_pretrained(spec.model)
     if spec.lora is None:
-        model = AutoModelForCausalLM.from_pretrained(final, config=config, dtype=torch.float32)
+        model = whole_model(final, config)
     else:
         from peft import PeftModel
 
-        base = AutoModelForCausalLM.from_pretrained(spec.model, dtype=torch.float32)
-        model = PeftModel.from_pretrained(base, final).merge_and_unload()
+        model = PeftModel.from_pretrained(whole_model(spec.model, config), final).merge_and_unload()
         keep_adapter(final, Path(spec.folder) / "adapter")
-    if Path(spec.model, "generation_config.json").exists() or not Path(spec.model).exists():
-        model.generation_config = GenerationConfig.from_pretrained(spec.model)
     model.to(config.dtype or torch.float32).save_pretrained(fresh)
     AutoTokenizer.from_pretrained(spec.model).save_pretrained(fresh)
+    # As it is: transformers writes none that it would not accept from a user.
+    if generation := cached_file(spec.model, GENERATION_CONFIG_NAME, _raise_exceptions_for_missing_entries=False):
+        shutil.copy(generation, fresh)
     shutil.rmtree(Path(spec.folder) / "checkpoint", ignore_errors=True)
     fresh.rename(Path(spec.folder) / "checkpoint")
+
+
+def whole_model(place: str | Path, config: Any) -> Any:
+    """A model in float32, of the class that was trained. Raises StageError where a weight is missing."""
+    named = getattr(transformers, (config.architectures or [""])[0], AutoModelForCausalLM)
+    model, report = named.from_pretrained(place, config=config, dtype=torch.float32, output_loading_info=True)
+    model.generation_config = GenerationConfig.from_model_config(config)
+    missing = sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"]))
+    if missing:
+        raise StageError(
+            f"train: {place} lacks {len(missing)} weights of a {type(model).__name__}, {missing[0]} for one; expected "
+            "every one. Look at train.trl and train.deepspeed for options of saving, and redo the stage with --redo."
+        )
+    return model
 
 
 def keep_adapter(final: Path, place: Path) -> None:
