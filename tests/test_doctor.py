@@ -142,6 +142,17 @@ def test_memory_follows_the_way_of_training(recipe: str) -> None:
     assert estimate.memory(with_(recipe, "policy.model=somebody/on-the-hub")) is None
 
 
+def test_memory_counts_the_reference_and_weights_in_few_bits(recipe: str) -> None:
+    def of(*changes: str) -> float:
+        return estimate.memory(with_(recipe, "train.trl={max_length: 1}", *changes)) or 0
+
+    lora, dpo = "train.lora={r: 8}", "train.method=dpo"
+    assert of(dpo) == pytest.approx(of() * 5 / 4, rel=0.05), "weights, gradients, two moments, and a reference"
+    assert of(dpo, lora) == of(lora), "the reference is the policy without its adapter"
+    assert of(dpo, "train.trl.precompute_ref_log_probs=true") == of()
+    assert of(lora, "train.quantization={load_in_4bit: true}") < of(lora) / 3
+
+
 def test_the_batch_is_what_the_recipe_says(recipe: str) -> None:
     given = "train.trl={per_device_train_batch_size: 2, gradient_accumulation_steps: 8}"
     rows = dict(estimate.rows(with_(recipe, given, "train.workers=4"), attempts=10))

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from rft.errors import StoreError
-from rft.recipe import Recipe
+from rft.recipe import Recipe, Train
 from rft.rundir import Run
 from rft.store import Records
-from rft.train.options import batch, deepspeed_path, has_gpu
+from rft.train.options import batch, deepspeed_path, on_gpu
 from rft.types import Example
 
 GIB = 2**30
 WEIGHT, GRADIENT, OPTIMIZER = 4, 4, 8
 """Bytes of each parameter: weights and gradients in float32, AdamW's two moments."""
+FEW_BITS = {"load_in_8bit": 1.0, "load_in_4bit": 0.5}
+"""Bytes of a weight under `train.quantization`."""
 ACTIVATION = 34
 """Bytes that a token leaves for the backward pass, for each layer and unit of width, in half precision with attention
 that keeps no matrix of scores (Korthikanti et al., Reducing Activation Recomputation in Large Transformer Models)."""
@@ -51,12 +53,21 @@ def memory(recipe: Recipe) -> float | None:
     stage = _zero_stage(recipe)
     share = [1 / recipe.train.workers if stage >= least else 1.0 for least in (3, 2, 1)]
     learnt = 0.01 if recipe.train.lora is not None else 1.0
-    fixed = parameters * (WEIGHT * share[0] + learnt * (GRADIENT * share[1] + OPTIMIZER * share[2]))
+    held = _weight_bytes(recipe.train) * share[0]
+    fixed = parameters * (held + learnt * (GRADIENT * share[1] + OPTIMIZER * share[2]))
     width, layers = shape.get("hidden_size", 0), shape.get("num_hidden_layers", 0)
     length, _ = longest_row(recipe)
-    checkpointed = recipe.train.trl.get("gradient_checkpointing", False)
+    checkpointed = recipe.train.trl.get("gradient_checkpointing", on_gpu(recipe.train))  # TRL's own default
     each = ACTIVATION * width * (1 + 2 * layers / ACTIVATION if checkpointed else layers)
     return float(fixed + length * (each + LOGIT * shape.get("vocab_size", 0)))
+
+
+def _weight_bytes(train: Train) -> float:
+    """Of each parameter: of the policy, and of the reference that dpo and kto hold beside it without an adapter."""
+    given = train.quantization or {}
+    policy = next((size for name, size in FEW_BITS.items() if given.get(name)), float(WEIGHT))
+    ahead = train.lora is not None or train.trl.get("precompute_ref_log_probs")
+    return policy + (WEIGHT if train.method in ("dpo", "kto") and not ahead else 0)
 
 
 def longest_row(recipe: Recipe) -> tuple[int, str]:
@@ -82,7 +93,7 @@ def disk(recipe: Recipe, attempts: int) -> float:
 
 def _batch(recipe: Recipe) -> str:
     train = recipe.train
-    rows_, steps = batch(train.method, train.trl, gpu=has_gpu())
+    rows_, steps = batch(train.method, train.trl, gpu=on_gpu(train))
     what = "pairs" if train.method == "dpo" else "rows"
     together = rows_ * steps * train.workers
     return f"{rows_} {what} x {steps} steps x {train.workers} processes = {together} {what} an update"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from trl import SFTConfig
 
-from rft.errors import RecipeError, StageError
+from rft.errors import StageError
 from rft.store import Records
 from rft.train.losses import clipped_gradient, learnt_logprobs, of_learnt
 from rft.train.process import Spec
@@ -42,11 +42,7 @@ class Grpo:
         return lay_out(columns(Path(self.spec.examples)), rows, kinds, place)
 
     def trainer(self, config: SFTConfig, rows: Sequence[Row], common: dict[str, Any]) -> "PolicyGradientTrainer":
-        """TRL's trainer with our loss. Raises RecipeError for options of another loss."""
-        if config.loss_type != "nll" or config.label_smoothing_factor or config.packing or config.padding_free:
-            raise RecipeError(
-                "train.trl: grpo has its own loss, of unpacked rows. Leave options of losses and packing out."
-            )
+        """TRL's trainer with our loss."""
         common["data_collator"] = GradientCollator(padding_of(common["processing_class"]))
         trainer = PolicyGradientTrainer(args=config, **common)
         trainer.spec = self.spec

@@ -24,8 +24,29 @@ OURS = {
     "eos_token": "the tokens are the policy's own",
     "dataloader_drop_last": "it leaves out examples",
     "truncation_mode": "examples are never cut",
+    "seed": "set seed",
+    "data_seed": "set seed",
+    "logging_strategy": "every update is logged",
+    "logging_steps": "every update is logged",
+    "logging_nan_inf_filter": "every update is logged",
+    "ignore_data_skip": "an interrupted training goes on to the same weights",
+    "save_only_model": "an interrupted training goes on to the same weights",
+    "auto_find_batch_size": "the recipe says what an update learns from; set train.batch_tokens",
+    "eval_strategy": "held-out tasks measure the policy; see evaluate",
+    "load_best_model_at_end": "held-out tasks measure the policy; see evaluate",
 }
 """Options of TRL that would break exactness or the run's order, and why they are not the recipe's to set."""
+_NEIGHBOURS, _ROUND = "kto compares neighbours", "the reference is the policy that the round starts from"
+_OWN_LOSS = "grpo has its own loss, of unpacked rows"
+OURS_IN: dict[str, dict[str, str]] = {
+    "sft": {},
+    "dpo": {"padding_free": "TRL's dpo pads", "sync_ref_model": _ROUND},
+    "kto": {"train_sampling_strategy": _NEIGHBOURS, "precompute_ref_batch_size": _NEIGHBOURS, "sync_ref_model": _ROUND},
+    "grpo": dict.fromkeys(
+        ("loss_type", "label_smoothing_factor", "packing", "padding_free", "router_aux_loss_coef"), _OWN_LOSS
+    ),
+}
+"""`train.method` to the options that are not the recipe's to set with it."""
 CONFIGS = {"sft": "SFTConfig", "dpo": "DPOConfig", "kto": "KTOConfig", "grpo": "SFTConfig"}
 """`train.method` to TRL's config class."""
 TAUGHT = {"sft": {"imitate"}, "dpo": {"pairs", "step_pairs"}, "kto": {"labels"}, "grpo": {"advantages"}}
@@ -34,6 +55,8 @@ TAUGHT = {"sft": {"imitate"}, "dpo": {"pairs", "step_pairs"}, "kto": {"labels"},
 BATCH_KEYS = {"per_device_train_batch_size", "gradient_accumulation_steps"}
 DEEPSPEED_BATCH = ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "train_batch_size")
 """DeepSpeed's names of the rows that a process reads at once, of how often before an update, and of all of them."""
+GATHERS = "stage3_gather_16bit_weights_on_model_save"
+"""DeepSpeed's option without which ZeRO-3 saves no weights that another program reads."""
 
 
 def batch(method: str, trl: dict[str, Any], *, gpu: bool) -> tuple[int, int]:
@@ -46,12 +69,18 @@ def batch(method: str, trl: dict[str, Any], *, gpu: bool) -> tuple[int, int]:
     return trl.get("per_device_train_batch_size", rows), trl.get("gradient_accumulation_steps", steps)
 
 
-def check_batch(recipe: Recipe, *, gpu: bool) -> None:
-    """Raises RecipeError where a DeepSpeed configuration names other batches than the recipe."""
+def check_deepspeed(recipe: Recipe, *, gpu: bool) -> None:
+    """Raises RecipeError where a DeepSpeed configuration names other batches than the recipe, or saves no weights."""
     train = recipe.train
     if train.deepspeed is None:
         return
     given = json.loads(deepspeed_path(train.deepspeed).read_bytes())
+    zero = given.get("zero_optimization", {})
+    if zero.get("stage") == 3 and not zero.get(GATHERS):
+        raise RecipeError(
+            f"train.deepspeed: {train.deepspeed} splits the weights among processes (ZeRO-3) and does not gather them "
+            f'to be saved; expected "{GATHERS}": true in zero_optimization. Add it.'
+        )
     rows, steps = batch(train.method, train.trl, gpu=gpu)
     for key, ours in zip(DEEPSPEED_BATCH, (rows, steps, rows * steps * train.workers), strict=True):
         if given.get(key, "auto") not in ("auto", ours):
@@ -66,6 +95,11 @@ def has_gpu() -> bool:
     return Path("/dev/nvidia0").exists() and os.environ.get("CUDA_VISIBLE_DEVICES", "0") not in ("", "-1")
 
 
+def on_gpu(train: Train) -> bool:
+    """Whether training will find a GPU: workers on a cluster do when they ask for one, whatever this machine has."""
+    return has_gpu() if train.ray is None else bool(train.ray.get("use_gpu"))
+
+
 def check(recipe: Recipe) -> None:
     """Raises RecipeError for an option of `train` that its library does not know. Imports TRL, and peft for `lora`."""
     check_method(recipe)
@@ -78,7 +112,7 @@ def check(recipe: Recipe) -> None:
         check_parts(recipe.train)
     if recipe.train.ray is not None:
         check_ray(recipe.train.ray)
-    check_batch(recipe, gpu=has_gpu())
+    check_deepspeed(recipe, gpu=on_gpu(recipe.train))
     if recipe.train.tokens is not None and recipe.train.tokens < 1:
         raise RecipeError(f"train.tokens: is {recipe.train.tokens}; expected at least 1, or leave it out.")
 
@@ -111,11 +145,9 @@ def check_trl(given: dict[str, Any], *, budget: int | None, method: str = "sft")
     _check_names(
         given, (field.name for field in dataclasses.fields(config) if field.init), "train.trl", CONFIGS[method]
     )
-    for key, why in OURS.items():
+    for key, why in (OURS | OURS_IN[method]).items():
         if key in given:
             raise RecipeError(f"train.trl.{key}: cannot be set, {why}. Leave it out.")
-    if method == "kto" and "train_sampling_strategy" in given:
-        raise RecipeError("train.trl.train_sampling_strategy: cannot be set, kto compares neighbours. Leave it out.")
     if given.get("packing") and given.get("packing_strategy", "bfd") != "bfd":
         raise RecipeError(
             f"train.trl.packing_strategy: '{given['packing_strategy']}' cuts examples in pieces; expected bfd."

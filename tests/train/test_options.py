@@ -7,8 +7,8 @@ import pytest
 
 from rft.errors import RecipeError
 from rft.recipe import Policy, Recipe, Sampling, Select, Train, shipped_content
-from rft.train import check
-from rft.train.options import check_batch, deepspeed_path
+from rft.train import check, estimate
+from rft.train.options import check_deepspeed, deepspeed_path, on_gpu
 
 
 def recipe(**train: Any) -> Recipe:
@@ -21,6 +21,10 @@ def recipe(**train: Any) -> Recipe:
         ({"trl": {"learning_rat": 1e-5}}, r"train.trl.learning_rat: .* Did you mean 'learning_rate'"),
         ({"trl": {"output_dir": "x"}}, "train.trl.output_dir: cannot be set"),
         ({"trl": {"assistant_only_loss": True}}, "examples say exactly what is learnt"),
+        ({"trl": {"logging_strategy": "no"}}, "train.trl.logging_strategy: cannot be set, every update is logged"),
+        ({"trl": {"seed": 7}}, "train.trl.seed: cannot be set, set seed"),
+        ({"trl": {"save_only_model": True}}, "an interrupted training goes on to the same weights"),
+        ({"trl": {"auto_find_batch_size": True}}, "set train.batch_tokens"),
         ({"trl": {"packing": True, "packing_strategy": "wrapped"}}, "cuts examples in pieces"),
         ({"trl": {"num_train_epochs": 2}, "tokens": 100}, "train.tokens decides how long"),
         ({"tokens": 0}, "train.tokens: is 0"),
@@ -47,7 +51,7 @@ def test_a_wrong_option_is_one_line_that_names_it(train: dict[str, Any], words: 
             r"dpo learns nothing from select.teach 'imitate'; expected \{use: pairs\} or \{use: step_pairs\}",
         ),
         ("sft", "pairs", "sft learns nothing from select.teach 'pairs'"),
-        ("kto", "labels", "train.trl.train_sampling_strategy: cannot be set"),
+        ("kto", "labels", "train.trl.train_sampling_strategy: cannot be set, kto compares neighbours"),
         ("grpo", "advantages", "policy.sampling: temperature 1, top_p 0.9; grpo needs"),
     ],
 )
@@ -56,6 +60,23 @@ def test_a_method_and_what_it_learns_from_go_together(method: Any, teach: str, w
     made.select = Select(teach={"use": teach})
     made.policy.sampling = Sampling(top_p=0.9)
     with pytest.raises(RecipeError, match=words):
+        check(made)
+
+
+@pytest.mark.parametrize(
+    ("method", "teach", "option"),
+    [
+        ("dpo", "pairs", {"padding_free": True}),
+        ("dpo", "pairs", {"sync_ref_model": True}),
+        ("kto", "labels", {"precompute_ref_batch_size": 8}),
+        ("grpo", "advantages", {"loss_type": "dft"}),
+        ("grpo", "advantages", {"packing": True}),
+    ],
+)
+def test_an_option_that_a_method_has_no_use_for_is_refused(method: Any, teach: str, option: dict[str, Any]) -> None:
+    made = recipe(method=method, trl=option)
+    made.select = Select(teach={"use": teach})
+    with pytest.raises(RecipeError, match=rf"^train\.trl\.{next(iter(option))}: cannot be set, "):
         check(made)
 
 
@@ -86,8 +107,24 @@ def test_a_deepspeed_configuration_names_the_recipe_s_batches_or_none(tmp_path: 
     own.write_text(
         '{"train_micro_batch_size_per_gpu": 4, "train_batch_size": 16, "gradient_accumulation_steps": "auto"}'
     )
-    check_batch(recipe(deepspeed=str(own), workers=2, method="kto"), gpu=False)
+    check_deepspeed(recipe(deepspeed=str(own), workers=2, method="kto"), gpu=False)
     with pytest.raises(RecipeError, match=r"train_micro_batch_size_per_gpu is 4, .* makes it 8 \(8 rows x 1 steps x 2"):
-        check_batch(recipe(deepspeed=str(own), workers=2), gpu=False)
+        check_deepspeed(recipe(deepspeed=str(own), workers=2), gpu=False)
     with pytest.raises(RecipeError, match=r"train_batch_size is 16, .* makes it 8"):
-        check_batch(recipe(deepspeed=str(own), method="kto"), gpu=False)
+        check_deepspeed(recipe(deepspeed=str(own), method="kto"), gpu=False)
+
+
+def test_a_configuration_that_leaves_no_weights_is_refused(tmp_path: Path) -> None:
+    own = tmp_path / "own.json"
+    own.write_text('{"zero_optimization": {"stage": 3}}')
+    with pytest.raises(RecipeError, match=r"does not gather them .* expected \"stage3_gather_16bit.*Add it"):
+        check_deepspeed(recipe(deepspeed=str(own)), gpu=False)
+    for name in ("zero1", "zero2", "zero3"):
+        check_deepspeed(recipe(deepspeed=name), gpu=True)
+
+
+def test_workers_on_a_cluster_have_the_gpus_that_they_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # as on a head that has none
+    assert [on_gpu(recipe(ray=given).train) for given in (None, {}, {"use_gpu": True})] == [False, False, True]
+    made = recipe(ray={"use_gpu": True}, workers=8)
+    assert dict(estimate.rows(made, attempts=1))["training batch"].startswith("1 rows x 8 steps x 8 processes")
