@@ -2,12 +2,15 @@
 
 import os
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from rft.rundir import Stage
+from rft.store import Records
 from rft.types import Completion, Message, Outcome, Step, StopReason, Task, TokenRow, Trajectory
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -62,6 +65,27 @@ def make_trajectory(identity: str, *, task: str = "task-a", **changes: Any) -> T
         "tokens": [TokenRow(ids=list(range(20)), spans=[(4, 8, 1), (12, 18, 2)])],
     }
     return Trajectory(**(fields | changes))
+
+
+def write_records(path: Path, records: Sequence[Any]) -> Path:
+    """A file of records of one kind."""
+    with Records(path, type(records[0]) if records else Trajectory).writer() as append:
+        for record in records:
+            append(record)
+    return path
+
+
+def finish_stage(
+    stage: Stage,
+    files: Mapping[str, Sequence[Any]],
+    counts: dict[str, int] | None = None,
+    metrics: dict[str, float] | None = None,
+) -> Stage:
+    """A stage that is done: it has written these records, by the names of their files."""
+    stage.start()
+    outputs = [write_records(stage.path / name, records) for name, records in files.items()]
+    stage.finish(outputs, counts=counts or {}, metrics=metrics or {})
+    return stage
 
 
 def completion(text: str, **changes: Any) -> Completion:

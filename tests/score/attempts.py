@@ -6,8 +6,8 @@ from typing import Any
 
 from rft.recipe import Policy, Recipe, Score
 from rft.rundir import Run
-from rft.store import Records
 from rft.types import Message, Outcome, Step, StopReason, Trajectory
+from tests.conftest import finish_stage
 
 QUESTIONS = [f"q{n}" for n in range(10)]
 
@@ -39,13 +39,7 @@ def attempt(name: str, **changes: Any) -> Trajectory:
 def collected(recipe: Recipe, attempts: list[Trajectory]) -> Run:
     """A run whose first round has collected these."""
     run = Run(recipe)
-    stage = run.stage(1, "collect")
-    stage.start()
-    path = stage.path / "trajectories.jsonl"
-    with Records(path, Trajectory).writer() as append:
-        for one in attempts:
-            append(one)
-    stage.finish([path], counts={}, metrics={})
+    finish_stage(run.stage(1, "collect"), {"trajectories.jsonl": attempts})
     return run
 
 

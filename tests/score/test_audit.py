@@ -22,6 +22,7 @@ from rft.tracking import Nowhere
 from rft.types import Failure, Message, Outcome, Step, StopReason, Trajectory
 from rft.view import report as page
 from rft.view.terminal import print_run
+from tests.conftest import finish_stage, write_records
 
 
 def attempt(identity: str, **changes: Any) -> Trajectory:
@@ -80,14 +81,8 @@ def collect(made: Run, round: int, texts: list[str]) -> Path:
     ]
     broken = {"stop": StopReason.ERROR, "outcome": None, "failure": Failure(where="sandbox", message="no disk")}
     attempts.append(attempt(f"broken/{round}/0", **broken))
-    stage = made.stage(round, "collect")
-    stage.start()
-    path: Path = stage.path / "trajectories.jsonl"
-    with Records(path, Trajectory).writer() as append:
-        for one in attempts:
-            append(one)
-    stage.finish([path], counts={"attempts": len(attempts)}, metrics={})
-    return path
+    stage = finish_stage(made.stage(round, "collect"), {"trajectories.jsonl": attempts}, {"attempts": len(attempts)})
+    return stage.path / "trajectories.jsonl"
 
 
 def two_rounds(path: Path, *, second: str) -> Run:
@@ -184,10 +179,7 @@ def test_the_sample_is_a_share_drawn_by_seed_without_breakdowns(tmp_path: Path) 
     audit = Audit(watched.recipe)
     drawn = audit.sample(path)
     assert len(drawn) == 6 and "broken/1/0" not in drawn
-    turned = tmp_path / "turned.jsonl"
-    with Records(turned, Trajectory).writer() as append:
-        for one in reversed(list(Records(path, Trajectory))):
-            append(one)
+    turned = write_records(tmp_path / "turned.jsonl", list(Records(path, Trajectory))[::-1])
     assert audit.sample(turned) == drawn, "the order of the file changes nothing"
     watched.recipe.seed = 1
     assert Audit(watched.recipe).sample(path) != drawn

@@ -16,6 +16,7 @@ from rft.rundir import Run
 from rft.score import reports, run, to_transcript
 from rft.store import Records
 from rft.types import Failure, Message, Outcome, Step, StopReason, Trajectory
+from tests.conftest import finish_stage, write_records
 
 QUESTIONS = 'name: q\ncriteria: [{id: solved, rule: tests_pass}, {id: polite, question: "Was it polite?"}]\n'
 YES = json.dumps({"verdicts": [{"id": "polite", "answer": "yes", "steps": [1]}]})
@@ -47,11 +48,7 @@ def make_recipe(path: Path, **score: Any) -> Recipe:
 
 
 def write(path: Path, trajectories: list[Trajectory]) -> Records[Trajectory]:
-    records = Records(path, Trajectory)
-    with records.writer() as append:
-        for trajectory in trajectories:
-            append(trajectory)
-    return records
+    return Records(write_records(path, trajectories), Trajectory)
 
 
 def read(path: Path) -> dict[str, Report]:
@@ -66,10 +63,7 @@ def with_questions(path: Path, **score: Any) -> Recipe:
 
 def collected(recipe: Recipe, trajectories: list[Trajectory]) -> tuple[Run, Path]:
     made = Run(recipe)
-    stage = made.stage(1, "collect")
-    stage.start()
-    path = write(stage.path / "trajectories.jsonl", trajectories).path
-    stage.finish([path], counts={}, metrics={})
+    finish_stage(made.stage(1, "collect"), {"trajectories.jsonl": trajectories})
     return made, made.stage(1, "score").path / "reports.jsonl"
 
 

@@ -7,7 +7,6 @@ import msgspec
 import pytest
 
 from reward_models.types import Report
-from rft import recipe as recipes
 from rft import select
 from rft.errors import StageError
 from rft.rundir import Run
@@ -15,30 +14,14 @@ from rft.select import FunnelRow
 from rft.store import Records
 from rft.types import Decision, Example, Failure, Outcome, StopReason, Trajectory
 from tests.conftest import make_trajectory
+from tests.select.prepared import prepare
 
 
-def prepare(tmp_path: Path, rules: str, attempts: list[Trajectory], scores: dict[str, float | None]) -> Run:
-    path = tmp_path / "r.yaml"
-    path.write_text(
-        f"name: t\nruns: {tmp_path}/runs\npolicy: {{model: m}}\nenvironment: {{use: kata}}\n"
-        f"select: {{rules: {rules}}}\n"
-    )
-    run = Run(recipes.load(str(path)))
-    for name, file, kind, records in [
-        ("collect", "trajectories.jsonl", Trajectory, attempts),
-        ("score", "reports.jsonl", Report, [report(a.id, scores.get(a.id)) for a in attempts]),
-    ]:
-        stage = run.stage(1, name)
-        stage.start()
-        with Records(stage.path / file, kind).writer() as append:  # type: ignore[var-annotated]
-            for record in records:  # type: ignore[attr-defined]
-                append(record)
-        stage.finish([stage.path / file], counts={}, metrics={})
-    return run
-
-
-def report(identity: str, score: float | None) -> Report:
-    return Report(id=identity, task_id="t", rubric="r", judge="", verdicts=[], score=score)
+def scored(folder: Path, rules: str, attempts: list[Trajectory], scores: dict[str, float | None]) -> Run:
+    reports = [
+        Report(id=a.id, task_id="t", rubric="r", judge="", verdicts=[], score=scores.get(a.id)) for a in attempts
+    ]
+    return prepare(folder, f"{{rules: {rules}}}", attempts, reports)
 
 
 ATTEMPTS = [
@@ -59,7 +42,7 @@ def decisions(run: Run) -> dict[str, tuple[bool, str]]:
 
 
 def test_each_attempt_has_one_decision_with_the_first_rule_that_dropped_it(tmp_path: Path) -> None:
-    run = prepare(tmp_path, RULES, ATTEMPTS, SCORES)
+    run = scored(tmp_path, RULES, ATTEMPTS, SCORES)
     select.run(run.recipe, run, 1)
     assert decisions(run) == {
         "a/01/00": (False, "best_of_group"),
@@ -88,19 +71,16 @@ def test_the_order_of_the_files_changes_nothing(tmp_path: Path) -> None:
     outcomes = []
     for number in range(3):
         random.Random(number).shuffle(attempts)
-        run = (
-            prepare(tmp_path / str(number), rules, attempts, scores)
-            if (tmp_path / str(number)).mkdir() is None
-            else None
-        )
-        assert run is not None
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        run = scored(folder, rules, attempts, scores)
         select.run(run.recipe, run, 1)
         outcomes.append((decisions(run), (run.stage(1, "select").path / "examples.jsonl").read_bytes()))
     assert outcomes[0] == outcomes[1] == outcomes[2]
 
 
 def test_nothing_kept_is_an_error_that_names_the_rule(tmp_path: Path) -> None:
-    run = prepare(tmp_path, "[{use: min_score, score: 1.0}, {use: finished}]", ATTEMPTS[:3], {})
+    run = scored(tmp_path, "[{use: min_score, score: 1.0}, {use: finished}]", ATTEMPTS[:3], {})
     with pytest.raises(StageError, match="nothing was kept of 3 attempts; 3 were dropped by 'min_score'"):
         select.run(run.recipe, run, 1)
     assert run.stage(1, "select").manifest() is None
@@ -111,6 +91,6 @@ def ill(group: object) -> dict[str, str]:
 
 
 def test_a_users_rule_that_breaks_down_stops_the_stage(tmp_path: Path) -> None:
-    run = prepare(tmp_path, f"[{{use: '{__name__}:ill'}}]", ATTEMPTS, SCORES)
+    run = scored(tmp_path, f"[{{use: '{__name__}:ill'}}]", ATTEMPTS, SCORES)
     with pytest.raises(StageError, match=r"rule '.*:ill' broke down on task .*ZeroDivisionError: oh"):
         select.run(run.recipe, run, 1)

@@ -10,19 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reward_models.types import Report, Verdict
-from rft import recipe as recipes
 from rft import select
 from rft.errors import RecipeError
 from rft.plugins import build
-from rft.rundir import Run
 from rft.select.advantages import Advantages, normalised, steps_ahead
 from rft.select.candidate import Candidate
 from rft.select.masks import cited, without
 from rft.select.stage import Funnel
 from rft.select.teaching import Imitate, Labels, Pairs, StepPairs
 from rft.store import Records
-from rft.types import Decision, Example, Step, TokenRow, Trajectory
+from rft.types import Decision, Example, Step, TokenRow
 from tests.conftest import make_trajectory
+from tests.select.prepared import prepare
 
 SPANS = [(2, 4), (6, 8), (10, 12)]
 
@@ -207,25 +206,6 @@ def test_only_a_verdict_that_says_so_masks() -> None:
     assert cited(report, ["x"]) == {}
     assert cited(report, ["y"]) == {3: ["y"]}
     assert cited(None, ["y"]) == {}
-
-
-def prepare(tmp_path: Path, chosen: str, attempts: list[Trajectory], reports: list[Report]) -> Run:
-    path = tmp_path / "r.yaml"
-    path.write_text(
-        f"name: t\nruns: {tmp_path}/runs\npolicy: {{model: m}}\nenvironment: {{use: kata}}\nselect: {chosen}\n"
-    )
-    run = Run(recipes.load(str(path)))
-    for name, file, kind, records in [
-        ("collect", "trajectories.jsonl", Trajectory, attempts),
-        ("score", "reports.jsonl", Report, reports),
-    ]:
-        stage = run.stage(1, name)
-        stage.start()
-        with Records(stage.path / file, kind).writer() as append:  # type: ignore[var-annotated]
-            for record in records:  # type: ignore[attr-defined]
-                append(record)
-        stage.finish([stage.path / file], counts={}, metrics={})
-    return run
 
 
 def test_the_stage_masks_pairs_and_counts_what_teaches_nothing(tmp_path: Path) -> None:

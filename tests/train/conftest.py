@@ -9,8 +9,8 @@ from training_cases import WORDS, MakeRun  # type: ignore[import-not-found]
 from rft.inference.fresh import TinyQwen3
 from rft.recipe import Policy, Recipe, Train
 from rft.rundir import Run
-from rft.store import Records
 from rft.types import Example
+from tests.conftest import finish_stage
 
 
 @pytest.fixture(scope="session")
@@ -38,13 +38,7 @@ def make_run(tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch) -> M
             train=Train(**train),
         )
         run = Run(recipe)
-        select = run.stage(1, "select")
-        select.start()
-        file = select.path / "examples.jsonl"
-        with Records(file, Example).writer() as append:
-            for example in examples:
-                append(example)
-        select.finish([file], counts={"examples": len(examples)}, metrics={})
+        finish_stage(run.stage(1, "select"), {"examples.jsonl": examples}, {"examples": len(examples)})
         return recipe, run
 
     return make

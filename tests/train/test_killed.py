@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from training_cases import MAKERS  # type: ignore[import-not-found]
 
-from rft.store import Records, digest_path
+from rft.store import digest_path
 from rft.train.process import Spec
 from rft.train.resume import last_checkpoint, set_back
-from rft.types import Example
+from tests.conftest import write_records
 
 TRL = {"num_train_epochs": 4, "save_steps": 4, "learning_rate": 1e-2, "per_device_train_batch_size": 2}
 
@@ -37,10 +37,7 @@ def test_a_kill_in_mid_epoch_changes_no_weight(
     processes: Any, tmp_path: Path, policy: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    file = tmp_path / "examples.jsonl"
-    with Records(file, Example).writer() as append:
-        for example in MAKERS[method](12):
-            append(example)
+    file = write_records(tmp_path / "examples.jsonl", MAKERS[method](12))
     specs = [
         Spec(
             model=str(policy), examples=str(file), folder=str(tmp_path / name), seed=0, tokens=None, workers=1,

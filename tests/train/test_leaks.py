@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from rft.errors import StageError
-from rft.store import Records
 from rft.train.leaks import check_learnt_text
 from rft.types import Example, Message, Step, StopReason, ToolCall, Trajectory
+from tests.conftest import write_records
 
 PROMPT = "Please mend the function."
 STEPS = (
@@ -39,11 +39,9 @@ def check(tmp_path: Path, *steps: Step, wrote: list[str] | None = None, **change
     )  # fmt: skip
     fields = {"spans": spans, "steps": [step.index for step in steps], **changes}
     example = Example(id="a/1/0/0", trajectory_id="a/1/0", task_id="a", ids=ids, provenance="recorded", **fields)
-    with Records(tmp_path / "e.jsonl", Example).writer() as append:
-        append(example)
-    with Records(tmp_path / "t.jsonl", Trajectory).writer() as append_attempt:
-        append_attempt(attempt)
-    check_learnt_text(tmp_path / "e.jsonl", tmp_path / "t.jsonl", ByBytes())
+    examples = write_records(tmp_path / "e.jsonl", [example])
+    attempts = write_records(tmp_path / "t.jsonl", [attempt])
+    check_learnt_text(examples, attempts, ByBytes())
 
 
 def test_what_the_policy_wrote_passes_though_a_tool_said_it_too(tmp_path: Path) -> None:
@@ -112,9 +110,7 @@ def test_every_method_refuses_learnt_tokens_that_a_tool_printed(tmp_path: Path, 
             for w, (e, _) in zip((1.0, -1.0), made, strict=True)
         ],
     }[method]
-    with Records(tmp_path / "t.jsonl", Trajectory).writer() as append:
-        for _, attempt in made:
-            append(attempt)
+    write_records(tmp_path / "t.jsonl", [attempt for _, attempt in made])
     examples = [replace(example, **change) for (example, _), change in zip(made, changes, strict=True)]
     spec = spec_of(tmp_path / "a", policy, method, examples, trajectories=str(tmp_path / "t.jsonl"))
     with pytest.raises(StageError, match="tokens learnt of step 1 hold 'fail test open close'"):

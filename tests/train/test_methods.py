@@ -10,9 +10,9 @@ import pytest
 from training_cases import MAKERS, make_examples, make_graded, make_liked, make_pairs  # type: ignore[import-not-found]
 
 from rft.errors import RecipeError, StageError
-from rft.store import Records
 from rft.train.process import Spec
 from rft.types import Example
+from tests.conftest import write_records
 
 torch = pytest.importorskip("torch")
 
@@ -21,10 +21,7 @@ FLOAT = {"bf16": False, "learning_rate": 1e-2, "per_device_train_batch_size": 4,
 
 def spec_of(folder: Path, model: Path, method: str, examples: list[Example], **changes: Any) -> Spec:
     torch.set_num_threads(1)
-    folder.mkdir(parents=True)
-    with Records(folder / "examples.jsonl", Example).writer() as append:
-        for example in examples:
-            append(example)
+    write_records(folder / "examples.jsonl", examples)
     made = Spec(
         model=str(model), examples=str(folder / "examples.jsonl"), folder=str(folder), seed=0, tokens=None, workers=1,
         deepspeed=None, lora=None, trl=FLOAT, resume=None, parent=0, method=method,

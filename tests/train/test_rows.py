@@ -9,16 +9,14 @@ from hypothesis import strategies as st
 from training_cases import make_examples  # type: ignore[import-not-found]
 
 from rft.errors import StageError
-from rft.store import Records
 from rft.train.rows import IGNORED, Row, check_lengths, columns, lay_out, read_rows, to_budget
 from rft.types import Example
+from tests.conftest import write_records
 
 
 def write(path: Path, **changes: Any) -> Path:
     shape = {"ids": [7, 8, 9, 10], "spans": [(1, 2), (3, 4)], "provenance": "recorded", **changes}
-    with Records(path, Example).writer() as append:
-        append(Example(id="a/1/0/0", trajectory_id="a/1/0", task_id="a", **shape))
-    return path
+    return write_records(path, [Example(id="a/1/0/0", trajectory_id="a/1/0", task_id="a", **shape)])
 
 
 def test_labels_are_the_spans_and_nothing_else(tmp_path: Path) -> None:
@@ -38,11 +36,8 @@ def test_everything_but_the_first_token_can_be_learnt(tmp_path: Path) -> None:
 
 def test_the_trainer_s_data_set_repeats_rows_as_the_budget_says(tmp_path: Path) -> None:
     pytest.importorskip("datasets")
-    file = tmp_path / "examples.jsonl"
     made = make_examples(5)
-    with Records(file, Example).writer() as append:
-        for example in made:
-            append(example)
+    file = write_records(tmp_path / "examples.jsonl", made)
     chosen = to_budget(read_rows(file), 200, seed=3)
     assert len(chosen) > len(made)
     rows = lay_out(columns(file), chosen, {"input_ids": "int32", "labels": "int32"}, tmp_path / "rows.arrow")
@@ -89,10 +84,6 @@ def test_a_budget_is_reached_and_passed_by_less_than_a_row(learnt: list[int], to
 
 
 def test_a_budget_s_order_follows_the_seed(tmp_path: Path) -> None:
-    file = tmp_path / "examples.jsonl"
-    with Records(file, Example).writer() as append:
-        for example in make_examples(20):
-            append(example)
-    rows = read_rows(file)
+    rows = read_rows(write_records(tmp_path / "examples.jsonl", make_examples(20)))
     orders = {tuple(row.id for row in to_budget(rows, 220, seed)) for seed in range(4)}
     assert len(orders) == 4

@@ -9,10 +9,9 @@ import pytest
 from training_cases import make_examples  # type: ignore[import-not-found]
 
 from rft.errors import StageError
-from rft.store import Records
 from rft.train.process import Result, Spec
 from rft.train.rows import IGNORED, Row, columns
-from rft.types import Example
+from tests.conftest import write_records
 
 torch = pytest.importorskip("torch")
 
@@ -20,10 +19,7 @@ torch = pytest.importorskip("torch")
 @pytest.fixture
 def spec(tmp_path: Path, policy: Path) -> Spec:
     torch.set_num_threads(1)
-    file = tmp_path / "examples.jsonl"
-    with Records(file, Example).writer() as append:
-        for example in make_examples(24):
-            append(example)
+    file = write_records(tmp_path / "examples.jsonl", make_examples(24))
     folder = tmp_path / "4_train"
     folder.mkdir()
     trl = {"num_train_epochs": 1, "learning_rate": 1e-2}

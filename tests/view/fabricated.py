@@ -12,7 +12,7 @@ from rft.evaluate.summary import EvaluationReport, Measured
 from rft.recipe import Recipe
 from rft.rundir import Run
 from rft.select.stage import FunnelRow
-from rft.store import Records, write_atomic
+from rft.store import write_atomic
 from rft.types import (
     Decision,
     Example,
@@ -24,6 +24,7 @@ from rft.types import (
     TokenRow,
     Trajectory,
 )
+from tests.conftest import finish_stage
 
 HOSTILE = (
     "<script>alert('owned')</script> \x1b[31mred\x1b[0m \x1b]8;;http://evil\x07link\x1b]8;;\x07 [bold]markup[/bold] "
@@ -193,19 +194,15 @@ def _training(
         )
     trajectories, reports = [one for one, _ in pairs], [one for _, one in pairs]
     resolved = sum(bool(t.outcome and t.outcome.resolved) for t in trajectories)
-    _store(
-        run,
-        round,
-        "collect",
+    finish_stage(
+        run.stage(round, "collect"),
         {"trajectories.jsonl": trajectories},
         {"attempts": len(pairs), "failed": 1, "resolved": resolved, "submitted": len(pairs) // 2},
         {"resolved": resolved / (len(pairs) - 1), "submitted": 0.7, "failed": 1 / len(pairs)},
     )
     scores = [report.score for report in reports if report.score is not None]
-    _store(
-        run,
-        round,
-        "score",
+    finish_stage(
+        run.stage(round, "score"),
         {"reports.jsonl": reports},
         {"reports": len(reports), "scored": len(scores)},
         {"score": sum(scores) / len(scores)},
@@ -252,10 +249,8 @@ def _selection(run: Run, round: int, pairs: list[tuple[Trajectory, Report]]) -> 
     folder.mkdir(parents=True)
     write_atomic(folder / "funnel.json", msgspec.json.encode(rows))
     kept = len(examples)
-    _store(
-        run,
-        round,
-        "select",
+    finish_stage(
+        run.stage(round, "select"),
         {"decisions.jsonl": decisions, "examples.jsonl": examples},
         {"seen": len(pairs), "kept": kept, "learnt_tokens": 150 * kept},
         {"kept": kept / len(pairs)},
@@ -314,27 +309,13 @@ def _evaluation(
     folder.mkdir(parents=True)
     write_atomic(folder / "report.json", msgspec.json.encode(report))
     write_atomic(folder / "report.md", markdown.render(report).encode())
-    _store(
-        run,
-        round,
-        "evaluate",
+    finish_stage(
+        run.stage(round, "evaluate"),
         {stage.TRAJECTORIES: [one for one, _ in pairs], stage.REPORTS: [o for _, o in pairs]},
         {"promoted": int(promoted), "attempts": len(pairs)},
         summary.flat(report),
     )
     return promoted
-
-
-def _store(
-    run: Run, round: int, name: str, files: dict[str, list], counts: dict[str, int], metrics: dict[str, float]
-) -> None:
-    made = run.stage(round, name)
-    made.start()
-    for file, records in files.items():
-        with Records(made.path / file, type(records[0]) if records else Example).writer() as append:
-            for record in records:
-                append(record)
-    made.finish([made.path / file for file in files], counts=counts, metrics=metrics)
 
 
 def _unscored(report: Report) -> Report:

@@ -11,8 +11,8 @@ from reward_models.types import Report, Rubric, Verdict
 from rft import select
 from rft.recipe import Recipe
 from rft.rundir import Run
-from rft.store import Records
 from rft.types import Failure, Message, Outcome, Step, StopReason, TokenRow, Trajectory
+from tests.conftest import finish_stage
 
 HOSTILE = (
     "<script>alert('owned')</script> {{ 7 * 7 }} </pre><img src=x onerror=alert(1)> \x1b[31m [bold]x[/bold] \u202e"
@@ -56,8 +56,9 @@ def make(folder: Path, *, tasks: int = 20, samples: int = 4, seed: int = 0) -> R
     )
     pairs[3] = (broken, msgspec.structs.replace(pairs[3][1], verdicts=[], score=None, failure="sandbox"))
     pairs[0] = (_hostile(pairs[0][0]), pairs[0][1])
-    _store(run, "collect", "trajectories.jsonl", [one for one, _ in pairs])
-    _store(run, "score", "reports.jsonl", [one for _, one in pairs])
+    attempts = len(pairs)
+    finish_stage(run.stage(1, "collect"), {"trajectories.jsonl": [one for one, _ in pairs]}, {"attempts": attempts})
+    finish_stage(run.stage(1, "score"), {"reports.jsonl": [one for _, one in pairs]}, {"attempts": attempts})
     select.run(recipe, run, 1)
     return run
 
@@ -123,12 +124,3 @@ def _hostile(trajectory: Trajectory) -> Trajectory:
     return msgspec.structs.replace(
         trajectory, steps=steps, patch=HOSTILE, prompt=[Message(role="user", content=HOSTILE)]
     )
-
-
-def _store(run: Run, stage: str, file: str, records: list) -> None:
-    made = run.stage(1, stage)
-    made.start()
-    with Records(made.path / file, type(records[0])).writer() as append:
-        for record in records:
-            append(record)
-    made.finish([made.path / file], counts={"attempts": len(records)}, metrics={})

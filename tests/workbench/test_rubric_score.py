@@ -12,6 +12,7 @@ from reward_models.types import Report
 from rft.cli import main
 from rft.store import Records
 from rft.types import Message, Outcome, Step, StopReason, Trajectory
+from tests.conftest import write_records
 
 RULES = (
     "name: short\ncriteria: [{id: solved, rule: tests_pass}, {id: idle, rule: too_many_steps, polarity: discourage}]\n"
@@ -63,8 +64,7 @@ def test_a_runs_trajectories_are_scored(here: Path, capsys: pytest.CaptureFixtur
         prompt=[Message(role="user", content="mend f")], outcome=Outcome(resolved=True),
         steps=[Step(index=1, reply="submit", command="submit", observation="")],
     )  # fmt: skip
-    with Records(Path("trajectories.jsonl"), Trajectory).writer() as append:
-        append(attempt)
+    write_records(Path("trajectories.jsonl"), [attempt])
     code, found, _ = run(capsys, "trajectories.jsonl", "--rubric", "rules.yaml")
     assert code == 0 and [(row["id"], row["task_id"], row["score"]) for row in found] == [("a/1/0", "a", 1.0)]
 
