@@ -52,6 +52,8 @@ class Worker:
         self.label = plan.label
         self.environment: Environment = build("environment", recipe.environment, "environment")
         self.sandboxes: SandboxProvider = build("sandbox", recipe.sandbox, "sandbox")
+        if problem := self.sandboxes.missing():  # on this node, which would break attempt after attempt
+            raise SandboxError(f"sandbox: {problem}.")
         self.agent: Agent = build("agent", recipe.agent, "agent")
         self.inference: Inference = build("inference", plan.inference, "policy.inference")
         self.inference.load(plan.model, recipe.policy.sampling)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rft.errors import StageError
+from rft.errors import RftError, StageError
 from rft.interfaces import Doing
 from rft.pools.cluster import first_line, stands_here
 from rft.pools.watch import Watch, doing
@@ -62,7 +62,13 @@ class Crew:
     """Items that are to be tried again, and which try it is."""
     hired: int = 0
     stillborn: int = 0
-    """Actors that died before their worker was made."""
+    """Actors that died before their worker was made, since the last one that was."""
+    begun: bool = False
+    """Whether a worker has been made."""
+    barred: dict[str, str] = field(default_factory=dict)
+    """Node to why no worker can be made there."""
+    addresses: dict[str, str] = field(default_factory=dict)
+    """Node to its address, of nodes that are lost as well."""
     full: Counter[str] = field(default_factory=Counter)
     """Node to the actors that found no place there in time, whatever the node is said to have."""
     looked: float = 0.0
@@ -106,6 +112,10 @@ class Crew:
 
         Two that are tried for the last time do not share an actor: the one that ends it would take the other with it.
         """
+        if not self.owed and (item := next(items, _NOTHING)) is not _NOTHING:
+            self.owed.append((item, 1))
+        if not self.owed:
+            return bool(self.flights)  # nobody is waited for who would have nothing to do
         load = {name: 0 for name, member in self.actors.items() if member.ready}
         for flight in self.flights.values():
             if flight.actor in load:
@@ -155,12 +165,16 @@ class Crew:
         """Hire on the emptiest nodes as long as actors are missing and a node has room."""
         import ray
 
-        nodes = {one["NodeID"]: self.pool.room(one["Resources"]) for one in ray.nodes() if one["Alive"]}
+        known = ray.nodes()
+        self.addresses |= {one["NodeID"]: one["NodeManagerAddress"] for one in known}
+        nodes = {one["NodeID"]: self.pool.room(one["Resources"]) for one in known if one["Alive"]}
         for gone in [name for name, member in self.actors.items() if member.node not in nodes]:
             self._end(gone)
         while len(self.actors) < self.pool.workers:
             taken = Counter(member.node for member in self.actors.values())
-            free = [node for node, room in nodes.items() if taken[node] < room - self.full[node]]
+            free = [
+                node for node, room in nodes.items() if node not in self.barred and taken[node] < room - self.full[node]
+            ]
             if not free:
                 return
             self._hire(min(free, key=lambda node: taken[node]))
@@ -183,24 +197,38 @@ class Crew:
         self.hired += 1
 
     def _made(self, reference: Any, actor: int) -> None:
-        """A worker is made, or cannot be: its recipe's fault, which would only fail again, or its node's."""
+        """A worker is made, or cannot be: its node's fault, or its recipe's, which would only fail again."""
         import ray
         from ray.exceptions import RayActorError, RayError
 
         try:
             problem = str(ray.get(reference))
         except RayError as error:
-            problem = _last_line(error)
             self.stillborn += 1
             is_broken = isinstance(error, RayActorError) and error.actor_init_failed
-            if not is_broken and self.stillborn <= self.pool.tries * self.pool.workers:
-                self._end(actor)
-                self._fill()
-                return
+            if is_broken or self.stillborn > self.pool.tries * self.pool.workers:
+                raise StageError(f"pool: a worker could not start: {_last_line(error)}") from None
+            self._end(actor)
+            self._fill()
+            return
         if problem:
-            raise StageError(f"pool: a worker could not start: {problem}")
+            self._bar(actor, problem)
+        elif actor in self.actors:
+            self.actors[actor].ready = self.begun = True
+            self.stillborn = 0
+
+    def _bar(self, actor: int, problem: str) -> None:
+        """Hire nobody else where a worker could not be made. Raises StageError when none can be made anywhere."""
+        problem = f"pool: a worker could not start{self._where(actor)}: {problem}"
+        known = len(self.barred)
         if actor in self.actors:
-            self.actors[actor].ready = True
+            self.barred.setdefault(self.actors[actor].node, problem)
+            self._end(actor)
+        self._fill()
+        if not self.begun and (not self.making or len(self.barred) >= self.pool.tries):
+            raise StageError(problem)
+        if len(self.barred) > known:
+            say(f"{problem}; going on without that node")
 
     def _look_around(self) -> None:
         """End what has outlived its time, hire where there is room, give up where there has long been none."""
@@ -217,10 +245,11 @@ class Crew:
         if self.actors:
             self.manned = now
         elif now - self.manned > self.pool.boot:
+            left_out = f" Left out: {next(iter(self.barred.values()))}." if self.barred else ""
             raise StageError(
                 f"pool: no node has had room for a worker for {self.pool.boot:g} s; expected one with "
-                f"{self.pool.cpus:g} cores, {self.pool.gpus:g} GPUs and {self.pool.memory:g} GiB. Look at `ray "
-                "status`, and run the same command again: it carries on."
+                f"{self.pool.cpus:g} cores, {self.pool.gpus:g} GPUs and {self.pool.memory:g} GiB.{left_out} Look at "
+                "`ray status`, and run the same command again: it carries on."
             )
 
     def _expire(self, actor: int, now: float) -> None:
@@ -259,11 +288,8 @@ class Crew:
                 yield self._where(actor), Doing(name=f"worker {actor}", phase="boot", seconds=seconds)
 
     def _where(self, actor: int) -> str:
-        import ray
-
         node = self.actors[actor].node if actor in self.actors else ""
-        addresses = {one["NodeID"]: one["NodeManagerAddress"] for one in ray.nodes()}
-        return f" on node {addresses.get(node, '')} ({node[:8]})" if node else " on a lost node"
+        return f" on node {self.addresses.get(node, '')} ({node[:8]})" if node else " on a lost node"
 
     def _end(self, actor: int) -> None:
         import ray
@@ -286,7 +312,7 @@ class _Actor:
             self._stand_where_the_driver_stands()
             self._worker = self._make_worker()
         except Exception as error:  # whatever a plug-in raises is the driver's to report
-            return f"{type(error).__name__}: {first_line(error)}"
+            return str(error) if isinstance(error, RftError) else f"{type(error).__name__}: {first_line(error)}"
         return ""
 
     def _stand_where_the_driver_stands(self) -> None:

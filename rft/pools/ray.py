@@ -51,6 +51,8 @@ class Ray:
         least = min(self.workers, self.concurrency, self.tries, 1 if self.per_node is None else self.per_node)
         if least < 1:
             raise ValueError("workers, per_node, concurrency and tries must be at least 1")
+        if min(self.cpus, self.gpus, self.memory) < 0:
+            raise ValueError("cpus, gpus and memory must be at least 0")
         if min(self.boot, self.lease, self.watch) <= 0:
             raise ValueError("boot, lease and watch must be more than 0 seconds")
 

@@ -10,7 +10,8 @@ import pytest
 
 from rft import collect
 from rft import recipe as recipes
-from rft.errors import EnvironmentFault, StageError
+from rft.collect.worker import Plan
+from rft.errors import EnvironmentFault, SandboxError, StageError
 from rft.interfaces import SandboxProvider, StartState
 from rft.recipe import Recipe
 from rft.rundir import Run
@@ -138,6 +139,9 @@ def test_a_sandbox_that_cannot_work_stops_before_the_first_attempt(tmp_path: Pat
     recipe = make(tmp_path, repository, f"sandbox={{use: '{__name__}:Absent'}}")
     with pytest.raises(StageError, match="sandbox: absent is not installed"):
         collect.run(recipe, Run(recipe), 1)
+    plan = Plan(recipe=recipe, model="m", inference=recipe.policy.inference, label="m")
+    with pytest.raises(SandboxError, match="sandbox: absent is not installed"):
+        plan.make_worker()  # on its own node, where it would break every attempt that it takes
 
 
 @dataclass(kw_only=True)

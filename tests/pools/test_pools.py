@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from rft.errors import StageError
+from rft.errors import RecipeError, StageError
 from rft.interfaces import Doing, Pool
+from rft.plugins import build
+from rft.pools.crew import Crew
 from rft.pools.ray import Ray
 from rft.pools.serial import Serial
 from rft.pools.threads import Threads
@@ -90,8 +92,19 @@ def test_ray_owes_a_dead_actors_items_again_and_no_others(tmp_path: Path) -> Non
     # One neighbour at most shares the dead actor each time.
     assert sum(count - 1 for item, count in tried.items() if item not in (7, 13)) <= 4
 
-    with pytest.raises(StageError, match="a worker could not start: ValueError: no such model"):
+    with pytest.raises(StageError, match=r"a worker could not start on node .*: ValueError: no such model"):
         list(pool.run(cannot, range(3), lost))
+
+
+def test_a_worker_that_would_have_nothing_to_do_is_not_waited_for() -> None:
+    crew = Crew(Ray(), double)
+    assert not crew._hand_out(iter([])), "with its last item an actor may be gone, and the next one takes its time"
+    assert crew._hand_out(iter([1])) and list(crew.owed) == [(1, 1)]
+
+
+def test_a_pool_reserves_no_less_than_nothing() -> None:
+    with pytest.raises(RecipeError, match="cpus, gpus and memory must be at least 0"):
+        build("pool", {"use": "ray", "gpus": -1}, "collect.pool")
 
 
 class Waits:

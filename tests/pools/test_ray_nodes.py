@@ -54,6 +54,15 @@ class Make:
         return self.kind(*self.arguments)
 
 
+class Sick(Where):
+    """Cannot be made on one of the nodes."""
+
+    def __init__(self, marks: Path, node: str) -> None:
+        super().__init__(marks, 0.05)
+        if self.node == node:
+            raise OSError("no such device")
+
+
 class Hangs:
     """Never comes back from item 3 the first time."""
 
@@ -94,6 +103,18 @@ def test_what_fits_nowhere_is_said(nodes: Nodes, tmp_path: Path) -> None:
     pool = Ray(workers=1, gpus=1, boot=1.5, address=nodes.address)
     with pytest.raises(StageError, match=r"no node has had room .* for 1\.5 s; expected one with 1 cores, 1 GPUs"):
         list(pool.run(Make(Where, tmp_path, 0.0), range(3), lost))
+
+
+def test_a_node_where_no_worker_can_be_made_is_left_out(
+    nodes: Nodes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sick = nodes.beside[0].node_id
+    pool = Ray(workers=2, per_node=1, concurrency=2, address=nodes.address)
+    results = list(pool.run(Make(Sick, tmp_path, sick), range(12), lost))
+    assert sorted(item for item, _ in results) == list(range(12)), "each item once, by the other node"
+    assert {node for _, node in results} == {nodes.cluster.head_node.node_id}
+    said = [line for line in capsys.readouterr().err.splitlines() if "could not start" in line]
+    assert len(said) == 1 and f"({sick[:8]}): OSError: no such device; going on without that node" in said[0]
 
 
 @pytest.mark.slow
