@@ -52,11 +52,13 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 class _Again(Exception):
     """Worth another try, after so many seconds at the least."""
 
-    def __init__(self, problem: str, after: float = 0.0, *, broken: bool = False) -> None:
+    def __init__(self, problem: str, after: float = 0.0, *, broken: bool = False, failed: bool = False) -> None:
         super().__init__(problem)
         self.after = after
         self.broken = broken
         """The server did not answer, or said that it is broken."""
+        self.failed = failed
+        """As NoAnswer has it."""
 
 
 class Breaker:
@@ -156,7 +158,7 @@ class Transport:
             try:
                 return self._once(data, kind, deadline)
             except _Again as again:
-                problem, after, broken = str(again), again.after, again.broken
+                problem, after, broken, failed = str(again), again.after, again.broken, again.failed
             finally:
                 self.breaker.leave(trial=trial, broken=broken)
             if number + 1 < self.tries:
@@ -165,7 +167,9 @@ class Transport:
                 if time.monotonic() + pause >= deadline:
                     raise NoAnswer(f"{self.url}: time: the deadline comes before another try ({problem}).")
                 time.sleep(pause)
-        raise NoAnswer(f"{self.url}: no answer in {self.tries} tries ({problem}).")
+        given_up = NoAnswer(f"{self.url}: no answer in {self.tries} tries ({problem}).")
+        given_up.failed = failed
+        raise given_up
 
     def close(self) -> None:
         """Close the connections that are idle; those of questions under way are closed after them."""
@@ -199,13 +203,14 @@ class Transport:
             raise _Again(self._clean(f"{type(error).__name__}: {error}"), broken=True) from None
         status = response.status
         if status in _AGAIN or status >= 500:
-            raise _Again(self._clean(f"HTTP {status}: {_said(answer)}"), _retry_after(response), broken=status >= 500)
+            said = self._clean(f"HTTP {status}: {_said(answer)}")
+            raise _Again(said, _retry_after(response), broken=status >= 500, failed=status == 500)
         if status != 200:
             raise Refused(self._clean(f"{self.url}: HTTP {status}: {_said(answer)}"), status)
         try:
             return msgspec.json.decode(answer, type=kind)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            raise _Again(self._clean(f"the answer has another shape: {error}")) from None
+            raise _Again(self._clean(f"the answer has another shape: {error}"), failed=True) from None
 
     def _sent(self, data: bytes, headers: dict[str, str], left: float) -> urllib3.BaseHTTPResponse:
         pool, target = self._connections

@@ -36,6 +36,9 @@ class CacheError(Exception):
 class NoAnswer(Exception):
     """A server gave no answer in the tries and the time there were."""
 
+    failed = False
+    """Whether the last try was answered by an error of the server's own, or by nonsense, and not by silence."""
+
 
 class Refused(NoAnswer):
     """The server said no, and would say so again."""

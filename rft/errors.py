@@ -53,6 +53,9 @@ class InferenceError(RftError):
 class Unanswered(InferenceError):
     """The server is gone, broken or too busy; nothing is wrong with what it was asked."""
 
+    failed = False
+    """Whether it answered with an error of its own, which what it was asked may bring about after all."""
+
 
 class ContextFull(InferenceError):
     """The conversation no longer fits into the model's context."""

@@ -115,7 +115,9 @@ class EndpointConversation:
                 raise ContextFull(str(error)) from None
             raise InferenceError(str(error)) from None
         except NoAnswer as error:
-            raise Unanswered(str(error)) from None
+            unanswered = Unanswered(str(error))
+            unanswered.failed = error.failed
+            raise unanswered from None
         if time.monotonic() >= deadline:
             raise InferenceError(f"{self.endpoint.url}: time: the deadline passed before the answer was whole.")
         self.turn += 1

@@ -17,13 +17,16 @@ import msgspec
 
 from rft.errors import RftError, StageError
 from rft.inference.servers import Server
+from rft.plugins import first_line
 from rft.progress import say
 from rft.store import write_atomic
 from rft.types import Record
 
 POLL = 0.2
 SAY_EVERY = 30.0
-"""Seconds between two lines about a start that takes its time."""
+"""Seconds between two lines about a start that takes its time, or about a disk that is full."""
+ASK_EVERY = 15.0
+"""Seconds between two questions to a replica whether it still answers."""
 LINE = 200
 """Characters of a log's last line that are shown."""
 
@@ -49,6 +52,8 @@ class Replica:
     limit: float
     """When it must have answered, a `time.monotonic()` value."""
     up: bool = False
+    heard: float = 0.0
+    """When it last answered, a `time.monotonic()` value."""
     starts: int = 1
     over: bool = False
     """It is not started again."""
@@ -66,9 +71,15 @@ class Fleet:
     """Starts the replica of a number, with a log."""
     count: int
     key: str
+    model: str
+    """What the replicas call the model."""
     boot: float
+    silence: float
+    """Seconds without an answer after which a replica that runs is taken for hung."""
     restarts: int
     replicas: list[Replica] = field(default_factory=list)
+    written: Book | None = None
+    over: threading.Event = field(default_factory=threading.Event)
 
     @property
     def book(self) -> Path:
@@ -80,15 +91,14 @@ class Fleet:
         """The address book, while the replicas run. Raises StageError when one of them does not come up."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, mode=0o700)
-        over = threading.Event()
-        watch = threading.Thread(target=self._watch, args=(over,), name="replicas", daemon=True)
+        watch = threading.Thread(target=self._watch, name="replicas", daemon=True)
         try:
             self._come_up()
             self._write()
             watch.start()
             yield self.book
         finally:
-            over.set()
+            self.over.set()
             if watch.ident is not None:
                 watch.join()
             self._stop()
@@ -115,31 +125,55 @@ class Fleet:
     def _standing(self) -> str:
         waiting = [replica for replica in self.replicas if not replica.up]
         words = f"{self.count - len(waiting)} of {self.count} replicas answer"
-        return f"{words}; replica {waiting[0].number}: {last_line(waiting[0].log)}" if waiting else words
+        if not waiting:
+            return words
+        last = last_line(waiting[0].log) if waiting[0].server.url() else "waits for a node with room"
+        return f"{words}; replica {waiting[0].number}: {last}"
 
     def _look(self, replica: Replica) -> str:
         """See how a replica is; what is wrong with it, in words."""
         how = replica.server.ended()
         if not how and not replica.up:
             url = replica.server.url()
-            replica.up = bool(url) and _healthy(url)
+            if url and _healthy(url):
+                self._is_up(replica, url)
             if not replica.up and time.monotonic() > replica.limit:
                 how = f"does not answer after {self.boot:g} s" if url else f"found no place within {self.boot:g} s"
+        if not how and replica.up and time.monotonic() - replica.heard > self.silence:
+            how = f"runs, and has answered nothing for {self.silence:g} s"
         return (
             f"replica {replica.number} {how} ({last_line(replica.log, error=True)}); its log is {replica.log}"
             if how
             else ""
         )
 
-    def _watch(self, over: threading.Event) -> None:
-        while not over.wait(POLL):
-            before = [replica.up for replica in self.replicas]
-            for replica in self.replicas:
-                problem = "" if replica.over else self._look(replica)
-                if problem:
-                    self._again(replica, problem)
-            if before != [replica.up for replica in self.replicas] or all(replica.over for replica in self.replicas):
+    def _is_up(self, replica: Replica, url: str) -> None:
+        """Its first answer, and someone who goes on asking: `/health` answers for an engine that hangs."""
+        replica.up, replica.heard = True, time.monotonic()
+        threading.Thread(target=self._ask, args=(replica, replica.server, url), daemon=True).start()
+
+    def _ask(self, replica: Replica, server: Server, url: str) -> None:
+        """Ask a replica for a token now and then, as long as this start of it lasts."""
+        question = {"model": self.model, "prompt": ".", "max_tokens": 1}
+        headers = {"Authorization": f"Bearer {self.key}"}
+        while not self.over.wait(min(ASK_EVERY, self.silence / 4)) and replica.server is server and replica.up:
+            with contextlib.suppress(httpx.HTTPError):
+                where = f"{url}/v1/completions"
+                answer = httpx.post(where, json=question, headers=headers, timeout=self.silence, trust_env=False)
+                if answer.status_code < 500:
+                    replica.heard = time.monotonic()
+
+    def _watch(self) -> None:
+        while not self.over.wait(POLL):
+            try:
+                for replica in self.replicas:
+                    problem = "" if replica.over else self._look(replica)
+                    if problem:
+                        self._again(replica, problem)
                 self._write()
+            except Exception as error:  # a full disk, a cluster in trouble: replicas are watched all the same
+                say(f"{self.name}: {first_line(error)}")
+                self.over.wait(SAY_EVERY)
 
     def _again(self, replica: Replica, problem: str) -> None:
         """Start a dead replica again, if it may be."""
@@ -163,7 +197,10 @@ class Fleet:
         if all(replica.over for replica in self.replicas):
             gone = f"{self.name}: every replica died {self.restarts + 1} times; their logs are in {self.folder}."
         urls = [f"{replica.server.url()}/v1" for replica in self.replicas if replica.up]
-        write_atomic(self.book, msgspec.json.encode(Book(urls=urls, key=self.key, gone=gone)))
+        book = Book(urls=urls, key=self.key, gone=gone)
+        if book != self.written:
+            write_atomic(self.book, msgspec.json.encode(book))
+            self.written = book
 
     def _stop(self) -> None:
         """All at once: each may take some seconds."""

@@ -22,6 +22,8 @@ PAUSE = 0.5
 """Seconds between two looks for a replica while there is none."""
 SHUNNED = 10.0
 """Seconds for which a server that did not answer is left alone by this process."""
+ASKED = 3
+"""How many servers may fail at one call with an error of their own before it is taken for the call's doing."""
 
 
 @dataclass
@@ -132,15 +134,18 @@ class RoutedConversation:
         Raises ContextFull, and InferenceError when none answers before the deadline or within the patience.
         """
         until = min(deadline, time.monotonic() + self.replicas.patience)
-        problem = "no replica has been up"
+        problem, failed = "no replica has been up", 0
         while True:
             conversation = self._connected()
             if conversation is not None:
                 try:
                     return conversation.reply(messages, deadline=deadline, tools=tools)
                 except Unanswered as error:
-                    problem = str(error)
-                    self._leave(shun=True)
+                    problem, failed = str(error), failed + error.failed
+                    # one that answers, or had no time to, is as good for others as before
+                    self._leave(shun=not error.failed and time.monotonic() < deadline)
+            if failed == ASKED:
+                raise InferenceError(f"policy.inference: asked {ASKED} times, replicas fail at it: {problem}")
             if time.monotonic() + PAUSE >= until:
                 raise InferenceError(f"policy.inference: no replica answers: {problem}")
             if conversation is None:

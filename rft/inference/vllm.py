@@ -21,8 +21,8 @@ from rft.recipe import shipped_model
 
 NAME = "policy"
 """What the replicas call the model."""
-TAKEN = ("model", "host", "port", "served-model-name", "api-key", "lora-modules", "enable-lora", "uds")
-"""Flags that follow from the recipe and the round."""
+TAKEN = ("model", "host", "port", "served-model-name", "api-key", "lora-modules", "enable-lora", "uds", "hf-token")
+"""Flags that follow from the recipe and the round, and secrets, which `ps` shows: HF_TOKEN is inherited."""
 PLAIN_SAMPLING = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 """vLLM draws as the model's generation_config.json says unless it is told; `policy.sampling` is all that counts."""
 
@@ -49,16 +49,20 @@ class Vllm:
     """Environment variables of the servers beside those of rft; no secrets, which are inherited."""
     boot: float = 1800.0
     """Seconds in which a replica must answer, the loading of the model included; calls wait as long for a restart."""
+    silence: float = 300.0
+    """Seconds without an answer, if only of one token, after which a replica that runs is taken for hung."""
     restarts: int = 3
-    """How often a replica that died is started again, in each stage."""
+    """How often a replica that died or hangs is started again, in each stage."""
     timeout: float = 600.0
     """Seconds for one request; the attempt's own deadline holds as well."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Further fields of each request, as they are; null takes out a field that rft would send."""
 
     def __post_init__(self) -> None:
-        if self.replicas < 1 or min(self.gpus, self.restarts) < 0 or min(self.boot, self.timeout) <= 0:
-            raise ValueError("replicas must be at least 1, gpus and restarts at least 0, boot and timeout above 0")
+        if self.replicas < 1 or min(self.gpus, self.restarts) < 0 or min(self.boot, self.silence, self.timeout) <= 0:
+            raise ValueError(
+                "replicas must be at least 1, gpus and restarts at least 0, boot, silence and timeout above 0"
+            )
         if not self.words()[0]:
             raise ValueError("command is empty; expected a program such as /opt/vllm/bin/vllm")
         for flag in self.flags:
@@ -100,7 +104,9 @@ class Vllm:
             start=start,
             count=self.replicas,
             key=key,
+            model=NAME,
             boot=self.boot,
+            silence=self.silence,
             restarts=self.restarts,
         )
         with fleet.running() as book:

@@ -30,6 +30,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--crash", help="say this and end before anything is answered")
     parser.add_argument("--sick", action="store_true", help="never be healthy")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before an answer")
+    parser.add_argument(
+        "--stuck", type=Path, help="a file; the process that it names answers no question, and is healthy"
+    )
+    parser.add_argument("--poison", help="what holds this word is answered by HTTP 500")
     parser.add_argument("--child", action="store_true", help="start a process beside, as vLLM starts its engine")
     parser.add_argument("--turns", type=int, default=1, help="commands before the submission")
     return parser.parse_known_args()[0]
@@ -50,6 +54,10 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.headers.get("Authorization") != f"Bearer {os.environ['VLLM_API_KEY']}":
             return self._say(401, {"error": "Unauthorized"})
+        if options.stuck and options.stuck.exists() and options.stuck.read_text() == str(os.getpid()):
+            time.sleep(600)
+        if self.path == "/v1/completions":
+            return self._say(200, {"choices": [{"text": "."}]})
         if options.record:
             line = {"port": options.port, "first": body["messages"][-1]["content"][:40], "seed": body["seed"]}
             line |= {
@@ -60,6 +68,8 @@ class Handler(BaseHTTPRequestHandler):
             with options.record.open("a") as file:
                 file.write(json.dumps(line | {"top_k": body.get("top_k")}) + "\n")
         time.sleep(options.delay)
+        if options.poison and options.poison in f"{body['messages'][-1]['content']}":
+            return self._say(500, {"error": "Internal Server Error"})
         done = sum(message["role"] == "assistant" for message in body["messages"])
         command = "submit" if done >= options.turns else f"echo {self.server.weights}"
         text = f"{FENCE}bash\n{command}\n{FENCE}"

@@ -41,7 +41,9 @@ def make_weights(folder: Path, data: bytes) -> str:
     return str(folder)
 
 
-def section(replicas: int = 1, *, boot: float = 60, restarts: int = 3, **flags: Any) -> dict[str, Any]:
+def section(
+    replicas: int = 1, *, boot: float = 60, restarts: int = 3, silence: float = 300, **flags: Any
+) -> dict[str, Any]:
     command = f"{sys.executable} {FAKE}"
     return {
         "use": "vllm",
@@ -50,6 +52,7 @@ def section(replicas: int = 1, *, boot: float = 60, restarts: int = 3, **flags: 
         "gpus": 0,
         "boot": boot,
         "restarts": restarts,
+        "silence": silence,
         "flags": flags,
     }
 
@@ -137,6 +140,38 @@ def test_a_replica_killed_in_the_middle_of_an_answer_costs_a_call(weights: str, 
         wait_for(lambda: len(book(folder).urls) == 2)  # started again
         assert len(pids(folder)) == 3
         assert conversations[0].reply(GO, deadline=soon()).text
+
+
+@pytest.mark.process
+def test_a_replica_that_hangs_and_is_healthy_is_started_again(
+    weights: str, task: Task, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, stuck = tmp_path / "serving", tmp_path / "stuck"
+    with engine_of(section(1, silence=2, stuck=str(stuck)), weights, folder) as engine:
+        conversation = engine.open(task, seed=1)
+        assert conversation.reply(GO, deadline=soon()).text
+        stuck.write_text(str(pids(folder)[0]))
+        assert conversation.reply(GO, deadline=soon(100)).text, "asked anew of the next start"
+        assert len(pids(folder)) == 2 and not psutil.pid_exists(pids(folder)[0])
+    assert "replica 0 runs, and has answered nothing for 2 s" in capsys.readouterr().err
+
+
+@pytest.mark.process
+def test_a_call_that_breaks_replicas_fails_alone(weights: str, task: Task, tmp_path: Path) -> None:
+    folder, record = tmp_path / "serving", tmp_path / "record"
+    with engine_of(section(2, record=str(record), poison="poison"), weights, folder) as engine:
+        with pytest.raises(InferenceError, match=r"asked 3 times, replicas fail at it: .*HTTP 500"):
+            engine.open(task, seed=1).reply([Message(role="user", content="poison")], deadline=soon(600))
+        assert len(record.read_text().splitlines()) == 6, "each of the three asks twice"
+        assert all(line.shunned == 0 and line.attempts == 0 for line in engine.lines.values())
+
+
+@pytest.mark.process
+def test_an_attempt_whose_time_is_over_speaks_against_no_replica(weights: str, task: Task, tmp_path: Path) -> None:
+    with engine_of(section(1, delay=60), weights, tmp_path / "serving") as engine:
+        with pytest.raises(InferenceError):
+            engine.open(task, seed=1).reply(GO, deadline=soon(0.5))
+        assert [line.shunned for line in engine.lines.values()] == [0.0]
 
 
 @pytest.mark.process
@@ -228,6 +263,7 @@ def test_an_adapter_is_served_on_its_model(tmp_path: Path) -> None:
     [
         ({"flags": {"port": 1}}, "flags.port"),
         ({"flags": {"api_key": "secret-of-mine"}}, "flags.api_key"),
+        ({"flags": {"hf_token": "secret-of-mine"}}, "flags.hf_token"),
         ({"flags": {"--seed": 1}}, "without dashes"),
         ({"command": " "}, "command is empty"),
         ({"replicas": 0}, "at least 1"),
