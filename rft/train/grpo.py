@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 from trl import SFTConfig
+from trl.trainer.utils import add_fused_lm_head
 
 from rft.errors import StageError
 from rft.store import Records
-from rft.train.losses import clipped_gradient, learnt_logprobs, of_learnt
+from rft.train.losses import clipped_gradient, of_learnt
 from rft.train.process import Spec
 from rft.train.rows import IDS, LABELS, LOGPROBS, WEIGHTS, Row, columns, lay_out, row_of
 from rft.train.sft import ColumnCollator, Trainer, check_prepared, padding_of
@@ -43,9 +44,12 @@ class Grpo:
 
     def trainer(self, config: SFTConfig, rows: Sequence[Row], common: dict[str, Any]) -> "PolicyGradientTrainer":
         """TRL's trainer with our loss."""
-        common["data_collator"] = GradientCollator(padding_of(common["processing_class"]))
+        padding = padding_of(common["processing_class"])
+        common["data_collator"] = GradientCollator(padding, pad_to_multiple_of=config.pad_to_multiple_of)
         trainer = PolicyGradientTrainer(args=config, **common)
         trainer.spec = self.spec
+        plain = trainer.model.get_base_model() if self.spec.lora is not None else trainer.model
+        add_fused_lm_head(plain, temperature=self.spec.temperature)
         check_prepared(rows, trainer.train_dataset)
         return trainer
 
@@ -84,7 +88,7 @@ class PolicyGradientTrainer(Trainer):
         inputs = dict(inputs)
         labels = inputs["labels"]
         advantages, drawn = (of_learnt(inputs.pop(name), labels) for name in (WEIGHTS, LOGPROBS))
-        logprobs = learnt_logprobs(model, self.model.get_output_embeddings(), inputs, self.spec.temperature)
+        logprobs = self.logprobs(model, inputs, self.spec.temperature)
         low, high = self.spec.clip
         losses = clipped_gradient(logprobs, drawn, advantages, low, high)
         self._note(logprobs.detach() - drawn, advantages)

@@ -75,7 +75,7 @@ class Dpo:
 
     def trainer(self, config: DPOConfig, rows: Sequence[Row], common: dict[str, Any]) -> DPOTrainer:
         """TRL's trainer with our rows."""
-        common["data_collator"] = PairCollator(padding_of(common["processing_class"]))
+        common["data_collator"] = PairCollator(padding_of(common["processing_class"]), config.pad_to_multiple_of)
         return PairTrainer(args=config, **common)
 
 
@@ -123,7 +123,9 @@ class Kto:
             raise RecipeError("train.trl.per_device_train_batch_size: is 1; kto compares with neighbours, at least 2.")
         limit = getattr(AutoConfig.from_pretrained(self.spec.model).get_text_config(), "max_position_embeddings", None)
         padding = padding_of(common["processing_class"])
-        common["data_collator"] = LabelledCollator(padding, limit, mismatched=config.loss_type == "kto")
+        common["data_collator"] = LabelledCollator(
+            padding, limit, mismatched=config.loss_type == "kto", multiple=config.pad_to_multiple_of
+        )
         return LabelledTrainer(args=config, **common)
 
 
@@ -145,13 +147,14 @@ def _both(sides: tuple[Example, Example]) -> dict[str, Any]:
 class PairCollator:
     """Pairs -> the batch that TRL's DPO reads: first the better sides, then the worse ones."""
 
-    def __init__(self, padding: int) -> None:
+    def __init__(self, padding: int, multiple: int | None = None) -> None:
         self.padding = padding
+        self.multiple = multiple
 
     def __call__(self, examples: Features) -> Batch:
         """`input_ids`, `attention_mask` and `completion_mask`, (2 x pairs, length); the last is 1 where learnt."""
         sides = [(e[f"{side}{IDS}"], e[f"{side}{LABELS}"]) for side in (CHOSEN, REJECTED) for e in examples]
-        batch = padded(sides, self.padding)
+        batch = padded(sides, self.padding, self.multiple)
         for name in ("ref_chosen_logps", "ref_rejected_logps"):
             if name in examples[0]:
                 batch[name] = torch.tensor([example[name] for example in examples])
@@ -166,18 +169,20 @@ class LabelledCollator:
     tokens is cut there: it is only measured, never learnt.
     """
 
-    def __init__(self, padding: int, limit: int | None, mismatched: bool) -> None:
+    def __init__(self, padding: int, limit: int | None, mismatched: bool, multiple: int | None = None) -> None:
         self.padding = padding
         self.limit = limit
         self.mismatched = mismatched
+        self.multiple = multiple
 
     def __call__(self, examples: Features) -> Batch:
         """`input_ids`, `attention_mask`, `completion_mask`, the same again with `KL_` before it, and `label`."""
         rows = [(e[IDS], e[LABELS]) for e in examples]
-        batch = padded(rows, self.padding) | {"label": torch.tensor([bool(e[LIKED]) for e in examples])}
+        batch = padded(rows, self.padding, self.multiple)
+        batch["label"] = torch.tensor([bool(e[LIKED]) for e in examples])
         if self.mismatched:
             crossed = [_cross(own, other, self.limit) for own, other in zip(rows, [rows[-1], *rows[:-1]], strict=True)]
-            batch |= {f"KL_{name}": value for name, value in padded(crossed, self.padding).items()}
+            batch |= {f"KL_{name}": value for name, value in padded(crossed, self.padding, self.multiple).items()}
         for name in ("ref_logps", "ref_KL_logps"):
             if name in examples[0]:
                 batch[name] = torch.tensor([example[name] for example in examples])
@@ -193,13 +198,13 @@ def _cross(own: Labelled, other: Labelled, limit: int | None) -> Labelled:
     return (own[0][:prompt] + other[0][answer:])[:limit], (own[1][:prompt] + other[1][answer:])[:limit]
 
 
-def padded(rows: Sequence[Labelled], padding: int) -> Batch:
-    """Rows of unequal length as tensors, (rows, longest)."""
+def padded(rows: Sequence[Labelled], padding: int, multiple: int | None = None) -> Batch:
+    """Rows of unequal length as tensors, (rows, longest), or the next `multiple` above the longest."""
     ids = [torch.tensor(ids) for ids, _ in rows]
     learnt = [(torch.tensor(labels) != IGNORED).long() for _, labels in rows]
 
     def side_by_side(columns: list[torch.Tensor], value: int) -> torch.Tensor:
-        tensor: torch.Tensor = pad(columns, padding_value=value, padding_side="right")
+        tensor: torch.Tensor = pad(columns, padding_value=value, padding_side="right", pad_to_multiple_of=multiple)
         return tensor
 
     return {

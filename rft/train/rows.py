@@ -69,7 +69,7 @@ def pairs_of(path: Path) -> Iterator[tuple[Example, Example]]:
 
 
 def lay_out(rows: Iterable[dict[str, Any]], chosen: Sequence[Row], kinds: dict[str, str], place: Path) -> Any:
-    """A `datasets.Dataset` of `chosen`, which may repeat, over a file of all `rows` that is written to `place`.
+    """A `datasets.Dataset` of `chosen`, which may repeat, over a file of all `rows` that is written to `place` once.
 
     `kinds` names the columns that are taken, with the type of each, or of a list's items.
     """
@@ -78,10 +78,13 @@ def lay_out(rows: Iterable[dict[str, Any]], chosen: Sequence[Row], kinds: dict[s
 
     place.parent.mkdir(parents=True, exist_ok=True)
     features = Features({name: Value(kind) if kind == "bool" else List(Value(kind)) for name, kind in kinds.items()})
-    with ArrowWriter(path=str(place), features=features, writer_batch_size=100) as writer:
-        for row in rows:
-            writer.write({name: row[name] for name in kinds})
-        writer.finalize()
+    if not place.exists():
+        part = place.with_suffix(".part")
+        with ArrowWriter(path=str(part), features=features, writer_batch_size=100) as writer:
+            for row in rows:
+                writer.write({name: row[name] for name in kinds})
+            writer.finalize()
+        part.rename(place)
     return Dataset.from_file(str(place)).select([row.number for row in chosen])
 
 

@@ -12,7 +12,7 @@ from trl.trainer.utils import pad
 from rft.errors import RecipeError, StageError
 from rft.store import Records
 from rft.train.branches import BranchCollator
-from rft.train.losses import imitation, learnt_logprobs, of_learnt
+from rft.train.losses import fused_logprobs, imitation, learnt_logprobs, of_learnt
 from rft.train.order import Ordered
 from rft.train.parts import InParts
 from rft.train.process import Spec
@@ -21,6 +21,8 @@ from rft.types import Example
 
 PACK = 512
 """Where a recipe asks for packing: the least length of a packed row. Attention's cost grows with it."""
+TAKES_MASKS = ("sdpa", "eager")
+"""Implementations of attention that a mask of (length, length) reaches; flash attention only knows where rows end."""
 
 
 class Sft:
@@ -67,12 +69,19 @@ class Sft:
         """TRL's trainer. Raises RecipeError for rows and options that do not go together, StageError where TRL
         prepared other rows than these."""
         padding = padding_of(common["processing_class"])
-        if any(row.branching for row in rows):
-            common["data_collator"] = BranchCollator(padding)
+        branching = any(row.branching for row in rows)
+        if branching:
+            common["data_collator"] = BranchCollator(padding, pad_to_multiple_of=config.pad_to_multiple_of)
         elif any(row.weighted for row in rows):
-            common["data_collator"] = ColumnCollator(padding)
+            common["data_collator"] = ColumnCollator(padding, pad_to_multiple_of=config.pad_to_multiple_of)
         trainer = trainer_class(config, rows)(args=config, **common)
         check_prepared(rows, trainer.train_dataset)
+        attention = trainer.model.config._attn_implementation
+        if branching and attention not in TAKES_MASKS:
+            raise RecipeError(
+                f"train.trl.model_init_kwargs: attn_implementation is {attention}, which knows no branches; expected "
+                f"{' or '.join(TAKES_MASKS)}."
+            )
         return trainer
 
 
@@ -130,6 +139,14 @@ class Trainer(InParts, Ordered, SFTTrainer):  # type: ignore[misc]
     """TRL's trainer, with our columns, our order and our parts."""
 
     own_columns: Sequence[str] = (BRANCHES, WEIGHTS)
+    tiled: bool = torch.cuda.is_available()
+    """Whether the learnt tokens' logits are made a tile at a time: on a CPU TRL's head scores all that is read."""
+
+    def logprobs(self, model: Any, inputs: dict[str, Any], temperature: float = 1.0) -> torch.Tensor:
+        """Of each learnt token of a batch, one after another, row by row."""
+        if self.tiled:
+            return fused_logprobs(model, inputs)
+        return learnt_logprobs(model, self.model.get_output_embeddings(), inputs, temperature)
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
@@ -157,6 +174,6 @@ class LearntLossTrainer(Trainer):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         inputs = dict(inputs)
         weights = inputs.pop(WEIGHTS, None)
-        logprobs = learnt_logprobs(model, self.model.get_output_embeddings(), inputs)
+        logprobs = self.logprobs(model, inputs)
         losses = imitation(logprobs, None if weights is None else of_learnt(weights, inputs["labels"]))
         return self.mean_over_step(losses, num_items_in_batch)

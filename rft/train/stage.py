@@ -2,8 +2,10 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import msgspec
 
@@ -89,6 +91,15 @@ def warn_of_mismatch(stage: Stage, limit: float) -> None:
         )
 
 
+def told(log: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The first and the last value of what is told beside the loss; an update of kto may have seen one kind alone."""
+    metrics: dict[str, float] = {}
+    for name in sorted({name for line in log for name in line if name.startswith(TOLD)}):
+        values = [line[name] for line in log if name in line]
+        metrics |= {f"{name}_first": values[0], f"{name}_last": values[-1]}
+    return metrics
+
+
 def _finish(stage: Stage, spec: Spec, result: Result) -> None:
     log = logged(stage.path / "log.jsonl")
     losses = [line["loss"] for line in log]
@@ -103,9 +114,7 @@ def _finish(stage: Stage, spec: Spec, result: Result) -> None:
         "steps": result.steps,
         "seconds": result.seconds,
     }
-    for name in log[0]:
-        if name.startswith(TOLD):
-            metrics |= {f"{name}_first": log[0][name], f"{name}_last": log[-1].get(name, log[0][name])}
+    metrics |= told(log)
     checkpoint = Checkpoint(
         path=str(stage.path / "checkpoint"),
         adapter=str(stage.path / "adapter") if spec.lora is not None else None,

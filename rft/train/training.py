@@ -1,11 +1,11 @@
 """A training from its start to a plain checkpoint: what every `train.method` has in common."""
 
+import contextlib
 import json
 import math
-import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import msgspec
 import torch
 import transformers
+from accelerate import PartialState
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, TrainerCallback
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from transformers.utils import GENERATION_CONFIG_NAME, cached_file
@@ -78,7 +79,8 @@ def train(spec: Spec) -> None:
     trainer = build_trainer(spec, method, rows)
     _check_processes(spec, trainer)
     before = time.monotonic()
-    trainer.train(resume_from_checkpoint=spec.resume)
+    with naming_the_longest(rows):
+        trainer.train(resume_from_checkpoint=spec.resume)
     seconds = time.monotonic() - before
     trainer.save_model(str(Path(spec.folder) / "trainer" / "final"))
     if trainer.accelerator.num_processes > 1:
@@ -87,6 +89,20 @@ def train(spec: Spec) -> None:
         write_checkpoint(spec)
         result = _result(spec, rows, trainer.state, seconds)
         write_atomic(Path(spec.folder) / "result.json", msgspec.json.encode(result))
+
+
+@contextlib.contextmanager
+def naming_the_longest(rows: Sequence[Row]) -> Iterator[None]:
+    """Raises StageError where memory runs out, with the row that it is likely to be: the longest is read first."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        longest = max(rows, key=lambda row: row.length)
+        raise StageError(
+            f"train: a GPU's memory is full; the longest row, {longest.id}, has {longest.length} tokens "
+            f"({first_line(error)}). Set train.batch_tokens and run the same command again; or drop long rows "
+            "({use: max_tokens, tokens: …} in select.rules), or set train.lora or train.deepspeed, with --redo."
+        ) from error
 
 
 def read(spec: Spec, method: Method) -> list[Row]:
@@ -168,9 +184,11 @@ def build_trainer(spec: Spec, method: Method, rows: Sequence[Row]) -> Any:
         from peft import LoraConfig
 
         lora = LoraConfig(**{"task_type": "CAUSAL_LM", **spec.lora})
+    with PartialState().main_process_first():
+        data = method.dataset(rows, Path(spec.folder) / "trainer" / "rows" / "rows.arrow")
     common = {
         "model": spec.model,
-        "train_dataset": method.dataset(rows, _own_file(spec)),
+        "train_dataset": data,
         "processing_class": AutoTokenizer.from_pretrained(spec.model),
         "peft_config": lora,
         "callbacks": [Log(Path(spec.folder) / "log.jsonl"), Complete()],
@@ -181,11 +199,6 @@ def build_trainer(spec: Spec, method: Method, rows: Sequence[Row]) -> Any:
     plain = trainer.model.get_base_model() if lora is not None else trainer.model
     plain.generation_config = GenerationConfig.from_model_config(plain.config)
     return trainer
-
-
-def _own_file(spec: Spec) -> Path:
-    """Where this process lays out its rows; gone with the trainer's folder."""
-    return Path(spec.folder) / "trainer" / f"rows-{os.environ.get('RANK', '0')}" / "rows.arrow"
 
 
 def _check_processes(spec: Spec, trainer: Any) -> None:

@@ -167,6 +167,49 @@ def test_the_policy_gradient_is_the_clipped_surrogate(tmp_path: Path, policy: Pa
     assert noted["ratio/largest"][0] >= noted["ratio/difference"][0] > 0
 
 
+@pytest.mark.parametrize(("method", "temperature"), [("sft", 1.0), ("grpo", 0.7)])
+def test_logits_made_tile_by_tile_give_the_same_loss(
+    tmp_path: Path, policy: Path, method: str, temperature: float
+) -> None:
+    """As on a GPU, where all logits of a long row fill the memory."""
+    examples = [msgspec.structs.replace(e, weights=[0.25, 1.5]) for e in MAKERS[method](6)]
+    trainer = trainer_of(spec_of(tmp_path / "a", policy, method, examples, temperature=temperature))
+    batch = next(iter(trainer.get_train_dataloader()))
+    count = torch.tensor(44)
+    expected = trainer.compute_loss(trainer.model.train(), dict(batch), num_items_in_batch=count)
+    trainer.tiled = True
+    assert_same(trainer, batch, expected, count)
+
+
+@pytest.mark.parametrize("method", MAKERS)
+def test_rows_are_padded_to_what_the_recipe_says(tmp_path: Path, policy: Path, method: str) -> None:
+    spec = spec_of(tmp_path / "a", policy, method, MAKERS[method](6), trl=FLOAT | {"pad_to_multiple_of": 64})
+    for given in trainer_of(spec).get_train_dataloader():
+        shapes = {name: tensor.shape for name, tensor in given.items() if tensor.dim() == 2}
+        assert shapes and all(shape[1] % 64 == 0 for shape in shapes.values()), shapes
+
+
+def test_branches_need_attention_that_takes_a_mask(tmp_path: Path, policy: Path) -> None:
+    examples = [
+        msgspec.structs.replace(e, shared=12, spans=[(15, 20), (len(e.ids) - 4, len(e.ids))]) for e in make_examples(4)
+    ]
+    trl = FLOAT | {"model_init_kwargs": {"attn_implementation": "flex_attention"}}
+    with pytest.raises(RecipeError, match="attn_implementation is flex_attention, which knows no branches"):
+        trainer_of(spec_of(tmp_path / "a", policy, "sft", examples, trl=trl))
+
+
+def test_memory_that_runs_out_names_the_longest_row(tmp_path: Path, policy: Path) -> None:
+    from rft.train.training import method_of, naming_the_longest
+
+    examples = make_examples(6)
+    rows = method_of(spec_of(tmp_path / "a", policy, "sft", examples)).rows()
+    longest = max(examples, key=lambda e: len(e.ids))
+    words = rf"{longest.id}, has {len(longest.ids)} tokens .*batch_tokens"
+    with pytest.raises(StageError, match=words) as caught, naming_the_longest(rows):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore")
+    assert "\n" not in str(caught.value)
+
+
 def test_the_policy_gradient_improves_a_toy_policy(tmp_path: Path, policy: Path) -> None:
     from transformers import AutoModelForCausalLM
 

@@ -126,6 +126,13 @@ def test_an_engine_that_disagrees_with_the_trainer_is_told(
     assert ("disagree before the first update: log-probabilities differ by 0.060" in told) is warned
 
 
+def test_what_only_some_updates_tell_is_told() -> None:
+    from rft.train.stage import told
+
+    log = [{"loss": 1, "ratio/b": 0.1}, {"loss": 1, "ratio/a": 0.2}, {"loss": 1, "ratio/b": 0.3}]
+    assert told(log) == {"ratio/b_first": 0.1, "ratio/b_last": 0.3, "ratio/a_first": 0.2, "ratio/a_last": 0.2}
+
+
 def test_the_driver_imports_no_torch() -> None:
     script = "import sys, rft.train, rft.train.rows; sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
@@ -142,6 +149,11 @@ def test_distributed_training_has_the_loss_curve_of_one_process(
 
 
 @pytest.mark.slow
+def test_a_reference_measured_beforehand_by_two_processes_gives_the_same_curve(make_run: MakeRun) -> None:
+    assert_one_curve(make_run, "dpo", {"workers": 2, "ahead": True})
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("deepspeed", [None, "zero2", "zero3"])
 def test_two_processes_that_read_batches_in_parts_have_the_same_curve(make_run: MakeRun, deepspeed: Any) -> None:
     assert_one_curve(make_run, "dpo", {"deepspeed": deepspeed, "workers": 2, "batch_tokens": 200})
@@ -151,9 +163,11 @@ def assert_one_curve(make_run: MakeRun, method: str, extra: dict[str, Any]) -> N
     """The losses of twelve updates, each to 1e-4."""
     options = {"num_train_epochs": 2, "bf16": False, "gradient_accumulation_steps": 1, "learning_rate": 1e-3}
     curves = []
-    for name, more in (("one", {}), ("many", extra)):
+    for name, more in (("one", {}), ("many", dict(extra))):
         rows = 4 // more.get("workers", 1)
         trl = {**options, "per_device_train_batch_size": rows}
+        if more.pop("ahead", False):
+            trl["precompute_ref_log_probs"] = True
         recipe, run = make_run(MAKERS[method](24), name, trl=trl, method=method, **more)
         train.run(recipe, run, 1)
         stage = run.stage(1, "train")
