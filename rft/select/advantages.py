@@ -40,6 +40,7 @@ class Advantages:
     def __call__(self, group: Sequence[Candidate]) -> Taught:
         """The attempts' examples with an advantage for each span; a group that tells nothing apart is dropped."""
         dropped = {c.id: f"{name} is unknown" for c in group for name in self.objectives if value(c, name) is None}
+        dropped |= {c.id: "log-probabilities of what it drew were not recorded" for c in group if not _recorded(c)}
         known = [c for c in group if c.id not in dropped]
         if len(known) < 2:
             return Taught(examples=[], dropped=dropped | {c.id: "nothing to compare it with" for c in known})
@@ -76,6 +77,11 @@ class Advantages:
             if any(abs(weight) > ALIKE for weight in weights):
                 found.append(replace(example, weights=weights))
         return found
+
+
+def _recorded(candidate: Candidate) -> bool:
+    """Whether there is a log-probability of every learnt token, which a policy gradient compares with."""
+    return all(example.logprobs or not example.spans for example in candidate.examples)
 
 
 def value(candidate: Candidate, objective: str) -> float | None:

@@ -152,7 +152,8 @@ class Funnel:
     def _teach(self, inside: list[Candidate]) -> dict[str, str]:
         """Drops those that teach nothing; what the others teach is kept for the moment."""
         self._taught = self.teach(inside)
-        return self._taught.dropped
+        taught = {example.trajectory_id for example in self._taught.examples}
+        return {c.id: "nothing of it is learnt" for c in inside if c.id not in taught} | self._taught.dropped
 
     def _ask(self, name: str, rule: Callable[[Any], dict[str, str]], inside: list[Candidate]) -> dict[str, str]:
         if not inside:

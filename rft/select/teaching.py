@@ -83,6 +83,9 @@ class Pairs:
     keep: int | None = None
     """The most pairs of a task, those that differ most; all of them when left out."""
 
+    def __post_init__(self) -> None:
+        _check_pairing(self.margin, self.keep)
+
     def __call__(self, group: Sequence[Candidate]) -> Taught:
         """Two examples a pair. An attempt of several token rows is in none: a side is one row."""
         single, dropped = _comparable(group)
@@ -108,6 +111,9 @@ class StepPairs:
     """The most pairs of a task, those that go together longest; all of them when left out."""
     learn: Literal["step", "rest"] = "step"
     """The first step that differs, or all that follows as well."""
+
+    def __post_init__(self) -> None:
+        _check_pairing(self.margin, self.keep)
 
     def __call__(self, group: Sequence[Candidate]) -> Taught:
         """Two examples a pair; an attempt is in one pair at most."""
@@ -178,6 +184,13 @@ class Labels:
             else:
                 examples += [replace(e, good=score >= self.good, logprobs=[]) for e in candidate.examples]
         return Taught(examples=examples, dropped=dropped)
+
+
+def _check_pairing(margin: float, keep: int | None) -> None:
+    if not margin >= 0:
+        raise ValueError(f"margin is {margin:g}; expected at least 0: the better side has the higher score")
+    if keep is not None and keep < 1:
+        raise ValueError(f"keep is {keep}; expected at least 1, or leave it out")
 
 
 def _comparable(group: Sequence[Candidate]) -> tuple[list[Candidate], dict[str, str]]:

@@ -55,6 +55,8 @@ TAUGHT = {"sft": {"imitate"}, "dpo": {"pairs", "step_pairs"}, "kto": {"labels"},
 BATCH_KEYS = {"per_device_train_batch_size", "gradient_accumulation_steps"}
 DEEPSPEED_BATCH = ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "train_batch_size")
 """DeepSpeed's names of the rows that a process reads at once, of how often before an update, and of all of them."""
+OF_A_BATCH = {"aot", "aot_unpaired", "sft"}
+"""Losses of DPOConfig that are no mean over pairs."""
 GATHERS = "stage3_gather_16bit_weights_on_model_save"
 """DeepSpeed's option without which ZeRO-3 saves no weights that another program reads."""
 
@@ -128,11 +130,23 @@ def check_method(recipe: Recipe) -> None:
         raise RecipeError(f"train.learn: is {recipe.train.learn}; {method} learns replies alone. Leave it out.")
     if method != "sft" and recipe.policy.judging is not None:
         raise RecipeError(f"train.method: is {method}; a policy that judges learns by sft. Leave it out.")
+    if recipe.train.learn == "everything" or recipe.policy.judging is not None:
+        _check_alike(recipe)
     if method == "grpo" and (sampling.top_p < 1 or sampling.temperature <= 0):
         raise RecipeError(
             f"policy.sampling: temperature {sampling.temperature:g}, top_p {sampling.top_p:g}; grpo needs the whole "
             "distribution that was drawn from: a temperature above 0 and top_p 1."
         )
+
+
+def _check_alike(recipe: Recipe) -> None:
+    """Raises RecipeError for steps set apart where there are no steps, or where all is learnt whoever wrote it."""
+    why = "train.learn is everything" if recipe.policy.judging is None else "a policy that judges learns verdicts"
+    if recipe.select.mask_steps:
+        raise RecipeError(f"select.mask_steps: masks nothing, since {why}. Leave it out.")
+    weights = recipe.select.teach.keys() & {"weight", "step_weights"}
+    if recipe.select.teach.get("use") == "imitate" and weights:
+        raise RecipeError(f"select.teach.{min(weights)}: weighs nothing, since {why}. Leave it out.")
 
 
 def check_trl(given: dict[str, Any], *, budget: int | None, method: str = "sft") -> None:
@@ -187,6 +201,10 @@ def check_parts(train: Train) -> None:
         raise RecipeError(
             "train.batch_tokens: kto compares the rows of a batch. Set train.trl.per_device_train_batch_size."
         )
+    asked = train.trl.get("loss_type", [])
+    together = sorted(OF_A_BATCH.intersection([asked] if isinstance(asked, str) else asked))
+    if train.method == "dpo" and together:
+        raise RecipeError(f"train.batch_tokens: {together[0]} compares the pairs of a batch. Leave one of the two out.")
     if train.trl.get("packing") or train.trl.get("padding_free"):
         raise RecipeError("train.batch_tokens: packed rows have one length, train.trl.max_length. Leave one out.")
 

@@ -79,6 +79,15 @@ def test_the_order_of_the_files_changes_nothing(tmp_path: Path) -> None:
     assert outcomes[0] == outcomes[1] == outcomes[2]
 
 
+def test_an_attempt_of_which_nothing_is_learnt_is_counted(tmp_path: Path) -> None:
+    silent = make_trajectory("a/01/01", task="a", steps=[], tokens=[])
+    run = prepare(tmp_path, "[]", [make_trajectory("a/01/00", task="a"), silent], {})
+    select.run(run.recipe, run, 1)
+    assert decisions(run) == {"a/01/00": (True, "kept"), "a/01/01": (False, "teach")}
+    funnel = msgspec.json.decode((run.stage(1, "select").path / "funnel.json").read_bytes(), type=list[FunnelRow])
+    assert funnel[-1].example == "a/01/01: nothing of it is learnt"
+
+
 def test_nothing_kept_is_an_error_that_names_the_rule(tmp_path: Path) -> None:
     run = scored(tmp_path, "[{use: min_score, score: 1.0}, {use: finished}]", ATTEMPTS[:3], {})
     with pytest.raises(StageError, match="nothing was kept of 3 attempts; 3 were dropped by 'min_score'"):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from reward_models.types import Report, Verdict
 from rft import select
@@ -118,6 +119,19 @@ def test_objectives_are_each_normalised_before_they_are_added() -> None:
     assert Advantages()([group[0]]).dropped == {"a": "nothing to compare it with"}
     alike = Advantages()([candidate("a", 0.5), candidate("b", 0.5)])
     assert alike.dropped == dict.fromkeys("ab", "no better and no worse than its group")
+
+
+def test_what_no_ratio_can_be_taken_to_is_counted_and_no_baseline() -> None:
+    bare = candidate("bare", 0.9)
+    bare = Candidate(
+        trajectory=bare.trajectory,
+        report=bare.report,
+        seed=0,
+        examples=[replace(e, logprobs=[]) for e in bare.examples],
+    )
+    taught = Advantages(scale=False)([candidate("a", 1.0), candidate("b", 0.0), bare])
+    assert {e.trajectory_id: e.weights[0] for e in taught.examples} == {"a": 0.5, "b": -0.5}
+    assert taught.dropped == {"bare": "log-probabilities of what it drew were not recorded"}
 
 
 def test_steps_that_show_a_fault_are_paid_for_by_what_led_to_them() -> None:
@@ -237,6 +251,8 @@ def test_the_stage_masks_pairs_and_counts_what_teaches_nothing(tmp_path: Path) -
         ("{teach: {use: pears}}", "no teaching is called 'pears'"),
         ("{teach: {use: labels, good: 0.2, bad: 0.4}}", "select.teach: bad is 0.4"),
         ("{teach: {use: imitate, step_weights: {x: 0}}}", "step_weights.x is 0"),
+        ("{teach: {use: pairs, margin: -0.1}}", "select.teach: margin is -0.1; expected at least 0"),
+        ("{teach: {use: step_pairs, keep: 0}}", "select.teach: keep is 0; expected at least 1"),
         ("{teach: {use: advantages, step_rewards: {repeats: -1.0}}}", "select.teach: 'repeats'"),
         ("{teach: {use: advantages, objectives: {tests: 1.0}}}", "select.teach: 'tests'"),
     ],

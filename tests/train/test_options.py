@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rft.errors import RecipeError
-from rft.recipe import Policy, Recipe, Sampling, Select, Train, shipped_content
+from rft.recipe import Judging, Policy, Recipe, Sampling, Select, Train, shipped_content
 from rft.train import check, estimate
 from rft.train.options import check_deepspeed, deepspeed_path, on_gpu
 
@@ -59,6 +59,33 @@ def test_a_method_and_what_it_learns_from_go_together(method: Any, teach: str, w
     made = recipe(method=method, trl={"train_sampling_strategy": "random"})
     made.select = Select(teach={"use": teach})
     made.policy.sampling = Sampling(top_p=0.9)
+    with pytest.raises(RecipeError, match=words):
+        check(made)
+
+
+@pytest.mark.parametrize(
+    ("select", "train", "judging", "words"),
+    [
+        (
+            {"mask_steps": ["x"]},
+            {"learn": "everything"},
+            None,
+            "select.mask_steps: masks nothing, since train.learn is",
+        ),
+        (
+            {"mask_steps": ["x"]},
+            {},
+            Judging(rubric="r"),
+            "select.mask_steps: masks nothing, since a policy that judges",
+        ),
+        ({"teach": {"use": "imitate", "weight": "score"}}, {}, Judging(rubric="r"), "select.teach.weight: weighs noth"),
+    ],
+)
+def test_steps_set_apart_where_that_changes_nothing_are_refused(
+    select: dict[str, Any], train: dict[str, Any], judging: Any, words: str
+) -> None:
+    made = recipe(**train)
+    made.select, made.policy.judging = Select(**select), judging
     with pytest.raises(RecipeError, match=words):
         check(made)
 

@@ -70,6 +70,7 @@ def test_the_update_is_that_of_the_whole_batch(tmp_path: Path, policy: Path, kin
     [
         ({"method": "kto", "batch_tokens": 9}, "kto compares the rows of a batch"),
         ({"batch_tokens": 0}, "is 0; expected at least 1"),
+        ({"method": "dpo", "batch_tokens": 9, "trl": {"loss_type": ["sigmoid", "sft"]}}, "sft compares the pairs of"),
         ({"batch_tokens": 9, "trl": {"packing": True}}, "packed rows have one length"),
     ],
 )
