@@ -22,6 +22,8 @@ def test_the_wheel_holds_what_it_needs_and_runs_elsewhere(tmp_path: Path) -> Non
         "rft/_data/recipes/models/kata-base/model.safetensors",
         "rft/_data/launch/deepspeed/zero2.json",
         "rft/_data/launch/slurm.sh.jinja",
+        "rft/_data/launch/slurm.md",
+        "rft/_data/recipes/METHODS.md",
         "rft/environments/kata/tasks.jsonl",
         "rft/environments/kata/packages/spans/test_spans.py",
         "rft/agents/prompts/bash.jinja",

@@ -16,9 +16,11 @@ DOCUMENTS = [
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "recipes/README.md",
+    "recipes/METHODS.md",
     "reward_models/README.md",
     "reward_models/WORKBENCH.md",
     "launch/README.md",
+    *(f"launch/{name}.md" for name in ("local", "slurm", "kuberay", "ray", "docker", "serving")),
     "rft/formats/README.md",
     "rft/agents/README.md",
 ]
@@ -28,7 +30,7 @@ DOCUMENTS = [
 def test_commands_in_code_blocks_are_commands(name: str) -> None:
     text = (ROOT / name).read_text()
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    for command in re.findall(r"\bmake ([a-z]+)(?=[ `\n])", text):
+    for command in re.findall(r"(?:^|`)make ([a-z]+)(?=[ `\n])", text, re.MULTILINE):
         assert command in targets, f"make {command}"
     for line in re.findall(r"^rft (.*)$", text, re.MULTILINE):
         words = shlex.split(line.split("  ")[0].split("#")[0].split(";")[0])
@@ -39,9 +41,28 @@ def test_commands_in_code_blocks_are_commands(name: str) -> None:
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_links_lead_somewhere_and_nothing_is_left_to_fill_in(name: str) -> None:
     text = (ROOT / name).read_text()
-    for target in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert ((ROOT / name).parent / target).exists(), target
+    for target, heading in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", text):
+        page = (ROOT / name).parent / target if target else ROOT / name
+        assert page.exists(), target
+        assert not heading or heading in anchors(page.read_text()), f"{target}#{heading}"
     assert not re.search(r"\b[A-Z]+_(?:NUMBERS|TIME|TABLE|SEE)\b", text)
+
+
+def anchors(text: str) -> set[str]:
+    """Of a page's headings, as they are linked to."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    reached, owed = set[Path](), [ROOT / "README.md"]
+    while owed:
+        page = owed.pop().resolve()
+        if page not in reached and page.suffix == ".md" and page.exists():
+            reached.add(page)
+            owed += [page.parent / target for target in re.findall(r"\]\(([^)#:]+)", page.read_text())]
+    missed = {name for name in DOCUMENTS if (ROOT / name).resolve() not in reached}
+    assert not missed
 
 
 def test_the_layout_names_what_is_there() -> None:

@@ -27,7 +27,6 @@ NEEDED = {
     "kuberay": ["image=registry/rft:1", "claim=work"],
     "docker": [],
 }
-ROOT = Path(__file__).parent.parent.parent
 PLAIN = st.text(st.characters(codec="utf-8", categories=["L", "M", "N", "P", "S", "Zs"]), min_size=1, max_size=30)
 """What prints; other characters are refused before they reach a template."""
 NASTY = st.text(alphabet="'\"\\$`;|&<>(){}[]#!~*?:%@,- \u00e9\U0001f600ab01", min_size=1, max_size=20)
@@ -225,11 +224,3 @@ def test_a_template_that_is_wrong_says_where(tmp_path: Path, body: str, variable
     path = template(tmp_path, body, variables)
     with pytest.raises(RecipeError, match=re.escape(expected)):
         launch(path, "quickstart", ["v=1"])
-
-
-def test_the_readme_names_every_variable() -> None:
-    text = (ROOT / "launch" / "README.md").read_text()
-    for name in targets():
-        assert f"`{name}`" in text
-        for variable in load_target(name).variables:
-            assert f"`{variable}" in text, f"launch/README.md says nothing of {name}'s {variable}"
