@@ -103,14 +103,15 @@ def _parser() -> argparse.ArgumentParser:
 
     launch = _add(commands, "launch", "print what runs a recipe on this machine, on a cluster, in a container", _launch)
     launch.add_argument("target", metavar="TARGET", help="local, ray, slurm, kuberay, docker, or a template's path")
-    launch.add_argument("recipe", metavar="RECIPE", help="a recipe's path, or the name of a shipped one")
+    text = "a recipe's path, or the name of a shipped one; left out, the target's variables are listed"
+    launch.add_argument("recipe", metavar="RECIPE", nargs="?", help=text)
     launch.add_argument(
-        "given", metavar="key=value", nargs="*", help="the target's variables, and changes to the recipe"
+        "given", metavar="key=value", nargs="*", default=[], help="the target's variables, and changes to the recipe"
     )
 
     doctor = _add(commands, "doctor", "what is installed and works here; with a recipe, what it lacks", _doctor)
     doctor.add_argument("recipe", metavar="RECIPE", nargs="?", help="a recipe's path, or the name of a shipped one")
-    doctor.add_argument("overrides", metavar="key=value", nargs="*", help="changes to the recipe")
+    doctor.add_argument("overrides", metavar="key=value", nargs="*", default=[], help="changes to the recipe")
     doctor.add_argument("--json", action="store_true", help="for machines")
 
     text = "check, test and label a rubric, and hold its judge against people"
@@ -133,9 +134,8 @@ def _add(
 
 def _recipe_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("recipe", metavar="RECIPE", help="a recipe's path, a shipped one's name, or a run's folder")
-    command.add_argument(
-        "overrides", metavar="key=value", nargs="*", help="changes to the recipe, such as collect.samples=4"
-    )
+    text = "changes to the recipe, such as collect.samples=4"
+    command.add_argument("overrides", metavar="key=value", nargs="*", default=[], help=text)
 
 
 def _transfer_arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -272,9 +272,14 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _launch(options: argparse.Namespace) -> None:
-    from rft.launch import launch
+    from rft.launch import launch, load_target, variables
+    from rft.view.catalogue import print_rows
 
-    print(launch(options.target, options.recipe, options.given), end="")
+    if options.recipe is None:
+        target = load_target(options.target)
+        print_rows(f"target {target.name}: {target.description}", variables(target))
+    else:
+        print(launch(options.target, options.recipe, options.given), end="")
 
 
 def _doctor(options: argparse.Namespace) -> None:

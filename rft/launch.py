@@ -92,6 +92,15 @@ def load_target(name: str) -> Target:
     )
 
 
+def variables(target: Target) -> list[tuple[str, str]]:
+    """(name, what it is) of what a target asks for."""
+    notes: dict[str | int | None, str] = {None: " Has to be given.", "": ""}
+    return [
+        (name, f"{one.text}{notes.get(one.default, f' Default: {one.default}.')}")
+        for name, one in target.variables.items()
+    ]
+
+
 def render(target: Target, values: dict[str, str | int], recipe: str, overrides: list[str], loaded: Recipe) -> str:
     """The filled template. Raises RecipeError where it cannot be filled safely."""
     import jinja2

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from rft import cli
+from rft.view.catalogue import print_rows
 
 COMMANDS = [
     "ls",
@@ -89,6 +90,35 @@ def test_copies_are_checked_and_never_overwrite(capsys: pytest.CaptureFixture[st
     rubric = f"score.rubric={tmp_path}/coding_agent.yaml"
     code, out, _ = run(capsys, "check", str(tmp_path / "quickstart.yaml"), rubric, "score.audit=null")
     assert code == 0 and "17 criteria" in out
+
+
+def test_launch_without_a_recipe_lists_what_a_target_asks_for(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "launch", "kuberay")
+    words = " ".join(out.split())
+    assert code == 0 and words.startswith("target kuberay: ")
+    assert re.search(r"claim A PersistentVolumeClaim .* Has to be given\. workers .* Default: 2\.", words)
+
+
+@pytest.mark.parametrize(("command", "missing"), [("check", "RECIPE"), ("launch", "TARGET")])
+def test_what_a_command_lacks_is_named_and_nothing_else(
+    capsys: pytest.CaptureFixture[str], command: str, missing: str
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main([command])
+    assert capsys.readouterr().err.endswith(f"required: {missing}\n")
+
+
+def test_what_rows_say_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    print_rows("a [title]", [("[what]", "expected sandbox.options=[bold] and [/]")])
+    assert capsys.readouterr().out.split() == [
+        "a",
+        "[title]",
+        "[what]",
+        "expected",
+        "sandbox.options=[bold]",
+        "and",
+        "[/]",
+    ]
 
 
 def test_ls_names_everything_that_ships(capsys: pytest.CaptureFixture[str]) -> None:

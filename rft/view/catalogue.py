@@ -10,6 +10,7 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from rft.errors import RecipeError, did_you_mean
 from rft.plugins import NAMES
@@ -41,7 +42,7 @@ def print_catalogue() -> None:
     for kind, files in content().items():
         table = _table(f"{kind}s" if kind != "deepspeed" else "deepspeed configurations")
         for name, path in files.items():
-            table.add_row(name, first_comment(path))
+            table.add_row(name, Text(first_comment(path)))
         console.print(table)
     names = _table("names that `use:` knows")
     for kind, known in NAMES.items():
@@ -79,7 +80,7 @@ def print_rows(title: str, rows: list[tuple[str, str]]) -> None:
     """A two-column table."""
     table = _table(title)
     for what, how in rows:
-        table.add_row(what, how)
+        table.add_row(Text(what), Text(how))
     Console().print(table)
 
 
@@ -91,7 +92,7 @@ def print_findings(findings: Sequence[Any], *, as_json: bool) -> None:
     table = _table("doctor")
     table.add_column(overflow="fold")
     for finding in findings:
-        table.add_row("✗" if finding.missing else "·", finding.what, finding.how)
+        table.add_row("✗" if finding.missing else "·", Text(finding.what), Text(finding.how))
     Console().print(table)
 
 
@@ -107,7 +108,7 @@ def first_comment(path: Path) -> str:
 
 
 def _table(title: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, show_header=False, pad_edge=False)
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
     return table
