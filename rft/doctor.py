@@ -19,6 +19,8 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "
 GIB = 2**30
 HELD_AGAINST = ("sandbox", "training memory", "disk")
 """Rows of `rft check` that are held here against what the machine has."""
+SERVERS = "'s servers"
+"""What rows of servers that stages start end with, whoever is answered by them."""
 PATIENCE = 5.0
 """Seconds for a server to answer whether it is there."""
 
@@ -107,7 +109,7 @@ def _sandboxes(recipe: Recipe | None) -> Iterator[Finding]:
 
 def _plan(recipe: Recipe) -> Iterator[Finding]:
     for what, how in loop.check(recipe):
-        if what not in HELD_AGAINST:
+        if what not in HELD_AGAINST and not what.endswith(SERVERS):
             yield Finding(area="recipe", what=what, how=how)
 
 
@@ -152,11 +154,15 @@ def _needs(recipe: Recipe) -> Iterator[Finding]:
     if not loop.owed_tasks(recipe):
         there = shutil.disk_usage(_existing(Path(recipe.runs))).free
         wanted = estimate.disk(recipe, attempts=loop.attempts_in_all(recipe)[0])
-        how = f"about {wanted / GIB:.2g} GiB at {recipe.runs}; {there / GIB:.1f} GiB are free"
+        how = (
+            f"about {wanted / GIB:.2g} GiB at {recipe.runs}{estimate.left_out(recipe)}; {there / GIB:.1f} GiB are free"
+        )
         yield Finding(area="need", what="disk", how=how, missing=wanted > there)
     gpus = gpu_memory()
     memory = estimate.memory(recipe)
-    if memory is not None:
+    if memory is None:
+        yield Finding(area="need", what="training memory", how=estimate.unknown(recipe))
+    else:
         free = min((free for _, free in gpus), default=_memory() / recipe.train.workers)
         length, basis = estimate.longest_row(recipe)
         row = f"for a row of {length:,} tokens ({basis})"
@@ -168,22 +174,22 @@ def _needs(recipe: Recipe) -> Iterator[Finding]:
     if reserved and not elsewhere:
         how = f"collect.pool reserves {reserved:g}; {len(gpus)} are here, and no cluster is named by RAY_ADDRESS"
         yield Finding(area="need", what="GPUs", how=how, missing=reserved > len(gpus))
-    if not elsewhere:
-        yield from _servers(recipe, len(gpus))
+    yield from _servers(recipe, len(gpus), is_here=not elsewhere)
     if recipe.train.deepspeed:
         compiler = shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++")
         how = compiler or "none; DeepSpeed builds its operators when it starts. Run `apt-get install g++`"
         yield Finding(area="need", what="C++ compiler", how=how, missing=compiler is None)
 
 
-def _servers(recipe: Recipe, gpus: int) -> Iterator[Finding]:
-    """The program and the GPUs of servers that stages start on this machine."""
-    for _, name, engine in loop.servers(recipe):
+def _servers(recipe: Recipe, gpus: int, *, is_here: bool) -> Iterator[Finding]:
+    """The program and the GPUs of servers that stages start, which have to be here where no cluster is named."""
+    for who, engine in loop.servers(recipe):
         why, wanted = engine.missing(), engine.replicas * engine.gpus
-        yield Finding(area="need", what=name, how=why or engine.summary(), missing=bool(why))
-        if wanted:
+        what = f"{who}{SERVERS}"
+        yield Finding(area="need", what=what, how=why or engine.summary(), missing=is_here and bool(why))
+        if wanted and is_here:
             how = f"its replicas reserve {wanted}; {gpus} are here, and no cluster is named by RAY_ADDRESS"
-            yield Finding(area="need", what=f"GPUs of {name}", how=how, missing=wanted > gpus)
+            yield Finding(area="need", what=f"GPUs of {what}", how=how, missing=wanted > gpus)
 
 
 def _existing(path: Path) -> Path:

@@ -183,7 +183,7 @@ def check(recipe: Recipe, made: Path | None = None) -> list[tuple[str, str]]:
     rows = [
         ("policy", str(Run(recipe).starting_policy())),
         *([("sandbox", sandboxes.missing() or f"{recipe.sandbox['use']} works here")] if environment else []),
-        *((f"{who}'s servers", engine.missing() or engine.summary()) for who, _, engine in servers(recipe)),
+        *((f"{who}'s servers", engine.missing() or engine.summary()) for who, engine in servers(recipe)),
         ("rubric", f"{rubric.name}: {len(rubric.criteria)} criteria"),
         *([("audit", f"{audit.name}: {len(audit.criteria)} criteria")] if audit is not None else []),
     ]
@@ -209,14 +209,14 @@ def owed_tasks(recipe: Recipe) -> str:
     return environment.owed() if isinstance(environment, TaskMaker) else ""
 
 
-def servers(recipe: Recipe) -> Iterator[tuple[str, str, Any]]:
-    """Who is answered by servers that the stages start, the name that `use:` gives them, and their plug-in."""
+def servers(recipe: Recipe) -> Iterator[tuple[str, Any]]:
+    """Who is answered by servers that the stages start, and their plug-in."""
     sections = ("policy", recipe.policy.inference), ("teacher", recipe.collect.inference)
     for who, section in sections:
         if section is not None:
             engine = build("inference", section, "policy.inference" if who == "policy" else "collect.inference")
             if all(hasattr(engine, name) for name in ("serve", "missing", "summary")):
-                yield who, section["use"], engine
+                yield who, engine
 
 
 def attempts_in_all(recipe: Recipe) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,7 +67,8 @@ def test_a_recipe_that_lacks_nothing(recipe: str, capsys: pytest.CaptureFixture[
 
 
 def test_nothing_is_said_twice(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(["doctor", recipe, "train.trl={max_length: 512}", "--json"])
+    served = "policy.inference={use: vllm, command: sh, gpus: 0}"
+    cli.main(["doctor", recipe, "train.trl={max_length: 512}", served, "--json"])
     found = [one for one in json.loads(capsys.readouterr().out) if one["area"] in ("recipe", "need")]
     assert len({one["what"] for one in found}) == len(found)
     memory = next(one["how"] for one in found if one["what"] == "training memory")
@@ -94,14 +96,13 @@ def test_what_is_missing_is_named_and_the_exit_code_is_1(recipe: str, capsys: py
 
 def test_servers_that_stages_start_are_looked_for(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, found, err = doctor(capsys, recipe, "policy.inference={use: vllm, command: /no/vllm, replicas: 2, gpus: 99}")
-    assert code == 1 and found["vllm"] == (
+    assert code == 1 and found["policy's servers"] == (
         "no program '/no/vllm' here; give `command` the path of one, such as /opt/vllm/bin/vllm",
         True,
     )
-    assert "its replicas reserve 198" in found["GPUs of vllm"][0] and "198" in err
-    assert "policy's servers" in found
+    assert "its replicas reserve 198" in found["GPUs of policy's servers"][0] and "198" in err
     here = doctor(capsys, recipe, "policy.inference={use: vllm, command: sh, gpus: 0}")
-    assert here[0] == 0 and "sh serve CHECKPOINT --served-model-name policy" in here[1]["vllm"][0]
+    assert here[0] == 0 and "sh serve CHECKPOINT --served-model-name policy" in here[1]["policy's servers"][0]
 
 
 def test_servers_are_asked_and_keys_never_shown(
@@ -140,6 +141,23 @@ def test_memory_follows_the_way_of_training(recipe: str) -> None:
     assert split is not None and lora is not None and longer is not None
     assert split == pytest.approx(plain / 4, rel=0.05) and lora < plain / 3 and longer > plain
     assert estimate.memory(with_(recipe, "policy.model=somebody/on-the-hub")) is None
+
+
+def test_a_model_of_the_hub_is_known_once_it_is_downloaded(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    there = with_(recipe, "policy.model=somebody/kata")
+    rows = dict(estimate.rows(there, attempts=10))
+    assert rows["training memory"] == "known once the policy's weights are here: hf download somebody/kata"
+    assert rows["disk"].endswith("checkpoints not counted")
+    model = tmp_path / "hub/models--somebody--kata"
+    shutil.copytree(shipped_content("recipes") / "models" / "kata-base", model / "snapshots/0123")
+    (model / "refs").mkdir()
+    (model / "refs/main").write_text("0123")
+    assert estimate.rows(there, attempts=10) == estimate.rows(with_(recipe), attempts=10)
 
 
 def test_memory_counts_the_reference_and_weights_in_few_bits(recipe: str) -> None:

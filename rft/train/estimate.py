@@ -33,16 +33,25 @@ def rows(recipe: Recipe, attempts: int) -> list[tuple[str, str]]:
     """(what, how much) of training, for a recipe whose run makes `attempts` in all."""
     found = [("training batch", _batch(recipe))]
     needed = memory(recipe)
+    how = unknown(recipe)
     if needed is not None:
         length, basis = longest_row(recipe)
-        found.append(
-            (
-                "training memory",
-                f"about {needed / GIB:.2g} GiB in each process for a row of {length:,} tokens ({basis})",
-            )
-        )
-    found.append(("disk", f"about {disk(recipe, attempts) / GIB:.2g} GiB for the whole run"))
+        how = f"about {needed / GIB:.2g} GiB in each process for a row of {length:,} tokens ({basis})"
+    found.append(("training memory", how))
+    found.append(("disk", f"about {disk(recipe, attempts) / GIB:.2g} GiB for the whole run{left_out(recipe)}"))
     return found
+
+
+def unknown(recipe: Recipe) -> str:
+    """Why nothing is known of the policy's size, in words."""
+    if recipe.policy.create is not None:
+        return "known once the policy is made"
+    return f"known once the policy's weights are here: hf download {recipe.policy.model}"
+
+
+def left_out(recipe: Recipe) -> str:
+    """What an estimate of the disk lacks, in words."""
+    return ", checkpoints not counted" if recipe.rounds and _parameters(recipe) is None else ""
 
 
 def memory(recipe: Recipe) -> float | None:
@@ -108,14 +117,14 @@ def _zero_stage(recipe: Recipe) -> int:
 
 def _shape(recipe: Recipe) -> dict[str, Any] | None:
     with suppress(OSError, ValueError):
-        config = json.loads((Path(Run(recipe).starting_policy()) / "config.json").read_bytes())
+        config = json.loads((_folder(recipe) / "config.json").read_bytes())
         return config.get("text_config", config) if isinstance(config, dict) else None
     return None
 
 
 def _parameters(recipe: Recipe) -> int | None:
     """From the headers of the weights' files, which say each tensor's shape."""
-    files = sorted(Path(Run(recipe).starting_policy()).glob("*.safetensors"))
+    files = sorted(_folder(recipe).glob("*.safetensors"))
     total = 0
     for path in files:
         with suppress(OSError, ValueError, struct.error), path.open("rb") as file:
@@ -123,6 +132,17 @@ def _parameters(recipe: Recipe) -> int | None:
             header = json.loads(file.read(min(size, 100 << 20)))
             total += sum(_count(one["shape"]) for name, one in header.items() if name != "__metadata__")
     return total or None
+
+
+def _folder(recipe: Recipe) -> Path:
+    """Of the policy's files: its directory, or the one where a download from the hub left them."""
+    name = Run(recipe).starting_policy()
+    if not Path(name).is_dir():
+        from huggingface_hub import snapshot_download
+
+        with suppress(OSError, ValueError):  # never downloaded, or no name of the hub's
+            return Path(snapshot_download(name, local_files_only=True))
+    return Path(name)
 
 
 def _count(shape: list[int]) -> int:
