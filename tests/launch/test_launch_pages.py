@@ -15,6 +15,7 @@ from rft.launch import launch, load_target, targets
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "launch"
 PRINTED = re.compile(r"<!-- printed by `rft launch ([^`]+)` -->\n```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+PAGES = [*sorted(f"{name}.md" for name in targets()), "serving.md"]
 GAP = "…"
 """A line of an excerpt that stands for lines that are left out."""
 
@@ -43,6 +44,23 @@ def test_a_page_shows_what_is_printed(name: str) -> None:
         found = printed.find(part, place)
         assert found >= 0, f"launch/{name}.md shows\n{part}\nwhich is not printed after\n{printed[:place][-300:]}"
         place = found + len(part)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_quotes_messages_that_there_are(page: str) -> None:
+    rows = (FOLDER / page).read_text().split("## What may go wrong")[1].split("\n## ")[0].splitlines()
+    quotes = [quote for row in rows if row.startswith("| `") for quote in re.findall("`([^`]+)`", row.split(" | ")[0])]
+    said = messages()
+    for quote in quotes:
+        for part in re.split(GAP, quote):
+            assert part.strip() in said or len(part.strip()) < 4, f"launch/{page}: nothing says '{part.strip()}'"
+
+
+def messages() -> str:
+    """What the program and its templates may say: their source, with strings that stand one after another joined."""
+    source = "\n".join(path.read_text() for path in sorted((ROOT / "rft").rglob("*.py")))
+    joined = re.sub(r'"\s*\n\s*f?"', "", source)
+    return joined + "\n".join(path.read_text() for path in FOLDER.glob("*.jinja"))
 
 
 def test_the_servers_command_line_is_the_one_that_is_checked() -> None:

@@ -76,7 +76,10 @@ def _hub(name: str, split: str) -> Iterator[Row]:
         yield from datasets.load_dataset(name, split=split)
     except Exception as error:  # the library raises many kinds
         why = str(error).split("\n")[0][:200]
-        raise RecipeError(f"environment.path: '{name}' cannot be had from the hub ({why}).") from None
+        raise RecipeError(
+            f"environment.path: '{name}' cannot be had from the hub ({why}); expected a data set there, or a file. "
+            "Look at the network and the name, or give the path of a file."
+        ) from None
 
 
 def task(row: Row) -> Task:
