@@ -7,7 +7,7 @@ from typing import Any
 
 from rft import plugins
 from rft.environments import facts, grading, snapshots, trying
-from rft.environments.python import Built, Needs, build, check_setup_code
+from rft.environments.python import Built, Needs, build, check_building
 from rft.errors import RecipeError
 from rft.interfaces import SandboxProvider, StartState
 from rft.types import Outcome, Task
@@ -33,12 +33,14 @@ class Made:
     """Where tests run while tasks are made."""
     grading_timeout: float = 120.0
     """Seconds that the tests of one attempt, or of one candidate, may take."""
+    build_timeout: float = 1800.0
+    """Seconds that building a task's Python environment may take, the first time that it is wanted on a machine."""
     setup_code: str = "confined"
     """Installing a project runs its setup code. `confined`: inside bubblewrap; `trusted`: as the user who runs rft."""
     protected: Sequence[str] = field(default=grading.PROTECTED, init=False)
 
     def __post_init__(self) -> None:
-        check_setup_code(self.setup_code)
+        check_building(self.setup_code, self.build_timeout)
         if min(self.workers, self.grading_timeout, 1 if self.count is None else self.count) <= 0:
             raise RecipeError("environment: expected workers, count and grading_timeout above 0.")
 
@@ -80,7 +82,7 @@ class Made:
         needs = Needs(
             python=self.python, packages=tuple(self.packages), installed=self.install, extras=tuple(self.extras)
         )
-        return build(name, needs, source, fill, setup_code=self.setup_code)
+        return build(name, needs, source, fill, setup_code=self.setup_code, within=self.build_timeout)
 
     def start_state(self, task: Task) -> StartState:
         """What an attempt at the task starts from, a repository of one commit. Raises EnvironmentFault."""

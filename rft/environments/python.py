@@ -13,8 +13,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rft.environments import cache
@@ -24,7 +25,6 @@ from rft.store import digest
 
 WORK = "/testbed"
 """Where container images and bubblewrap have a task's tree; elsewhere it is found from where a command runs."""
-BUILD_SECONDS = 1800
 LAYOUT = 1
 """Raised when an environment is built in another way, so that those in the cache are not taken for it."""
 SETUP_CODE = ("confined", "trusted")
@@ -74,8 +74,11 @@ class Built:
     """Files that building wrote into the project's tree (compiled modules, version files), at their places."""
 
 
-def build(name: str, needs: Needs, source: object, fill: Fill, *, setup_code: str = "confined") -> Built:
-    """The environment for a project whose tree `fill` writes and `source` identifies; built once and kept.
+def build(
+    name: str, needs: Needs, source: object, fill: Fill, *, setup_code: str = "confined", within: float = 1800.0
+) -> Built:
+    """The environment for a project whose tree `fill` writes and `source` identifies; built once, in so many seconds,
+    and kept.
 
     Raises EnvironmentFault, in which `name` is what could not be built.
     """
@@ -83,7 +86,7 @@ def build(name: str, needs: Needs, source: object, fill: Fill, *, setup_code: st
     place = cache.folder("python") / digest([LAYOUT, vars(needs), str(base), source if needs.installed else ""])
 
     def make(place: Path) -> None:
-        builder = _Builder(name, place, prefix, setup_code)
+        builder = _Builder(name, place, prefix, setup_code, within)
         builder.run([str(base), "-m", "venv", str(place / "venv")])
         pip = [str(place / "venv/bin/python"), "-m", "pip", "--no-cache-dir", "--disable-pip-version-check", "install"]
         if _version(base) < (3, 7):
@@ -101,7 +104,7 @@ def build(name: str, needs: Needs, source: object, fill: Fill, *, setup_code: st
     return Built((place / "venv", prefix), place / "generated")
 
 
-def download(requirement: str, *, setup_code: str = "confined") -> Path:
+def download(requirement: str, *, setup_code: str = "confined", within: float = 1800.0) -> Path:
     """A package's source distribution, fetched once by pip, which runs the package's setup code to learn what it is.
 
     Raises EnvironmentFault.
@@ -110,7 +113,7 @@ def download(requirement: str, *, setup_code: str = "confined") -> Path:
     place = _sources(requirement)
 
     def make(place: Path) -> None:
-        builder = _Builder(requirement, place, prefix, setup_code)
+        builder = _Builder(requirement, place, prefix, setup_code, within)
         builder.run([str(base), "-m", "venv", str(place / "pip")])
         pip = [str(place / "pip/bin/python"), "-m", "pip", "--no-cache-dir", "--disable-pip-version-check", "download"]
         builder.run([*pip, "-q", "--no-deps", "--no-binary", ":all:", "-d", str(place), "--", requirement])
@@ -195,6 +198,9 @@ class _Builder:
     place: Path
     prefix: Path
     setup_code: str
+    within: float
+    """Seconds for all that it runs."""
+    began: float = field(default_factory=time.monotonic)
 
     def run(self, command: Sequence[str], *, cwd: Path | None = None, more: dict[str, str] | None = None) -> None:
         """Raises EnvironmentFault with the end of what the command said."""
@@ -211,11 +217,14 @@ class _Builder:
                     capture_output=True,
                     text=True,
                     errors="replace",
-                    timeout=BUILD_SECONDS,
+                    timeout=max(0.0, self.within - (time.monotonic() - self.began)),
                     check=False,
                 )
             except subprocess.TimeoutExpired:
-                raise EnvironmentFault(f"{self.name}: building takes more than {BUILD_SECONDS} s.") from None
+                raise EnvironmentFault(
+                    f"{self.name}: building its Python environment takes longer than the {self.within:g} s of "
+                    "environment.build_timeout. Raise it, or see what the build waits for."
+                ) from None
         if done.returncode:
             words = (done.stderr.strip() or done.stdout.strip())[-600:]
             raise EnvironmentFault(f"{self.name}: its Python environment cannot be built: {words}")
@@ -255,10 +264,12 @@ def can_confine() -> bool:
     return done.returncode == 0
 
 
-def check_setup_code(value: str) -> None:
-    """Raises RecipeError when an environment's option `setup_code` has no meaning."""
-    if value not in SETUP_CODE:
-        raise RecipeError(f"environment.setup_code: is '{value}'; expected {' or '.join(SETUP_CODE)}.")
+def check_building(setup_code: str, build_timeout: float) -> None:
+    """Raises RecipeError when one of an environment's options about building has no meaning."""
+    if setup_code not in SETUP_CODE:
+        raise RecipeError(f"environment.setup_code: is '{setup_code}'; expected {' or '.join(SETUP_CODE)}.")
+    if build_timeout <= 0:
+        raise RecipeError(f"environment.build_timeout: is {build_timeout:g}; expected seconds above 0.")
 
 
 @functools.cache

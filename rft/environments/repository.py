@@ -57,12 +57,14 @@ class Repository:
     """The folder of tasks, or one task's directory."""
     grading_timeout: float = 300.0
     """Seconds that the tests of one attempt may take."""
+    build_timeout: float = 1800.0
+    """Seconds that building a task's Python environment may take, the first time that it is wanted on a machine."""
     setup_code: str = "confined"
     """Installing a project runs its setup code. `confined`: inside bubblewrap; `trusted`: as the user who runs rft."""
     protected: Sequence[str] = field(default=grading.PROTECTED, init=False)
 
     def __post_init__(self) -> None:
-        python.check_setup_code(self.setup_code)
+        python.check_building(self.setup_code, self.build_timeout)
         if self.grading_timeout <= 0:
             raise RecipeError(f"environment.grading_timeout: is {self.grading_timeout}; expected seconds above 0.")
 
@@ -86,7 +88,9 @@ class Repository:
             extras=tuple(read.extras),
             version=read.version,
         )
-        built = python.build(task.id, needs, [str(place), commit], fill, setup_code=self.setup_code)
+        built = python.build(
+            task.id, needs, [str(place), commit], fill, setup_code=self.setup_code, within=self.build_timeout
+        )
         path = snapshots.start_state([str(place), commit], fill, generated=built.generated)
         return StartState(path, built.software, read.image)
 

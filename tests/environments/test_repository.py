@@ -111,6 +111,15 @@ def test_what_is_missing_is_said(folder: Path, tmp_path: Path) -> None:
         Repository(path="x", setup_code="maybe")
 
 
+def test_building_an_environment_has_a_deadline(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
+    hasty = Repository(path=str(folder), build_timeout=0.01, setup_code="trusted")
+    with pytest.raises(EnvironmentFault, match=r"takes longer than the 0\.01 s of environment\.build_timeout"):
+        hasty.start_state(only(folder))
+    with pytest.raises(RecipeError, match=r"build_timeout: is -1; expected seconds above 0"):
+        Repository(path="x", build_timeout=-1)
+
+
 def test_a_python_that_is_not_there_is_said(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault, match=r"no Python 2\.1 here"):
         build("thing", Needs(python="2.1"), "", from_commit(tmp_path / "project", "HEAD"))

@@ -65,7 +65,7 @@ class Mutate(Made):
         """What identifies the clean package's files, and what writes them."""
         place = Path(self.path).expanduser()
         if self.package:
-            place = python.download(self.package, setup_code=self.setup_code)
+            place = python.download(self.package, setup_code=self.setup_code, within=self.build_timeout)
         elif not place.exists():
             raise RecipeError(f"environment.path: {place} is not there; expected a checkout or a .tar.gz.")
         if (place / ".git").exists():

@@ -57,12 +57,14 @@ class SweBench:
     """The share of the rows in the split `heldout`."""
     grading_timeout: float = 900.0
     """Seconds that the tests of one attempt may take."""
+    build_timeout: float = 1800.0
+    """Seconds that building a task's Python environment may take, the first time that it is wanted on a machine."""
     setup_code: str = "confined"
     """Installing a project runs its setup code. `confined`: inside bubblewrap; `trusted`: as the user who runs rft."""
     protected: Sequence[str] = field(default=grading.PROTECTED, init=False)
 
     def __post_init__(self) -> None:
-        python.check_setup_code(self.setup_code)
+        python.check_building(self.setup_code, self.build_timeout)
         if not 0 <= self.heldout < 1 or self.grading_timeout <= 0:
             raise RecipeError("environment: swebench needs heldout from 0 to below 1 and a grading_timeout above 0.")
 
@@ -105,7 +107,9 @@ class SweBench:
         commit = snapshots.resolve(mirror, task.meta["commit"])
         fill = snapshots.from_commit(mirror, commit)
         needs = self._needs(task)
-        built = python.build(task.id, needs, [task.repository, commit], fill, setup_code=self.setup_code)
+        built = python.build(
+            task.id, needs, [task.repository, commit], fill, setup_code=self.setup_code, within=self.build_timeout
+        )
         key = [task.repository, commit]
         path = snapshots.start_state(key, fill, patch=task.meta.get("bug", ""), generated=built.generated)
         return StartState(path, built.software, task.meta.get("image", ""))
