@@ -233,12 +233,12 @@ def attempts_in_all(recipe: Recipe) -> tuple[int, int]:
 
 
 def _images(recipe: Recipe, environment: Any, sandboxes: Any) -> list[tuple[str, str]]:
-    """The container images of the tasks that are attempted first and measured on; no row where there are none."""
+    """The container images of all tasks that are attempted and measured on; no row where there are none."""
     from rft.collect import first_tasks, images
 
-    if environment is None or not isinstance(sandboxes, RunsImages) or sandboxes.missing():
+    if environment is None or not isinstance(sandboxes, RunsImages):
         return []
-    plan = sandboxes.plan(images(first_tasks(recipe, environment)))
+    plan = sandboxes.plan(images(first_tasks(recipe, environment, rounds=recipe.rounds)))
     return [("images", plan)] if plan else []
 
 

@@ -1,5 +1,6 @@
 """The plan of a run, and a policy from scratch."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,13 @@ import pytest
 
 from rft import loop
 from rft import recipe as recipes
+from rft.collect import draw_tasks
 from rft.errors import RecipeError, StageError
 from rft.rundir import Run
 from rft.store import Records
 from rft.tracking import Nowhere
-from rft.types import Trajectory
-from tests.conftest import make_trajectory
+from rft.types import Task, Trajectory
+from tests.conftest import make_task, make_trajectory
 
 
 def make(tmp_path: Path, *overrides: str) -> recipes.Recipe:
@@ -77,6 +79,28 @@ def test_check_says_what_judging_a_round_will_take(tmp_path: Path) -> None:
     )
     assert dict(loop.check(thrice))["judging a round"].startswith("about 120 calls, ")
     assert not (tmp_path / "runs").exists(), "nothing is asked and nothing is written"
+
+
+class Shelves:
+    """Ten tasks, each in an image of its own, and one to measure on."""
+
+    protected = ()
+
+    def tasks(self, split: str) -> Iterator[Task]:
+        numbers = range(10) if split == "train" else range(10, 11)
+        return (make_task(f"task-{number}", meta={"image": f"suite:{number}"}) for number in numbers)
+
+
+def test_check_says_how_many_images_all_rounds_want_though_no_container_starts_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ("environment={use: 'tests.test_loop:Shelves'}", "sandbox={use: docker}", "collect.tasks=4")
+    recipe = make(tmp_path, *given, "rounds=9")
+    drawn = {task.id for round in range(1, 10) for task in draw_tasks(Shelves(), "train", 4, seed=recipe.seed + round)}
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said = dict(loop.check(recipe))
+    assert said["images"] == f"{len(drawn) + 1} named, such as suite:10; which of them are here is not known"
+    assert len(drawn) > 4 and "docker is not installed" in said["sandbox"]
 
 
 def test_check_goes_by_the_rounds_own_attempts_where_there_are_some(tmp_path: Path) -> None:

@@ -42,19 +42,23 @@ def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
 
 def draw_tasks(environment: Environment, split: str, count: int | None, *, seed: int) -> list[Task]:
     """`count` tasks of a split, drawn by seed, in the environment's order; all of them for None."""
-    tasks = list(environment.tasks(split))
+    return _drawn(list(environment.tasks(split)), count, seed)
+
+
+def _drawn(tasks: list[Task], count: int | None, seed: int) -> list[Task]:
     if count is None or count >= len(tasks):
         return tasks
     chosen = set(random.Random(seed).sample(range(len(tasks)), count))
     return [task for index, task in enumerate(tasks) if index in chosen]
 
 
-def first_tasks(recipe: Recipe, environment: Environment) -> list[Task]:
-    """The tasks that the recipe attempts first and measures on, each once. Raises RecipeError."""
+def first_tasks(recipe: Recipe, environment: Environment, *, rounds: int = 1) -> list[Task]:
+    """The tasks that the recipe attempts in so many rounds and measures on, each once. Raises RecipeError."""
     found: dict[str, Task] = {}
-    if recipe.rounds:
-        drawn = draw_tasks(environment, recipe.collect.split, recipe.collect.tasks, seed=recipe.seed + 1)
-        found |= {task.id: task for task in drawn}
+    if min(rounds, recipe.rounds):
+        tasks = list(environment.tasks(recipe.collect.split))
+        for round in range(1, min(rounds, recipe.rounds) + 1):
+            found |= {task.id: task for task in _drawn(tasks, recipe.collect.tasks, recipe.seed + round)}
     for split in recipe.evaluate.splits:
         drawn = draw_tasks(environment, split, recipe.evaluate.tasks, seed=recipe.seed)
         found |= {task.id: task for task in drawn}

@@ -74,7 +74,10 @@ class Docker(Limits):
 
     def plan(self, images: Sequence[str]) -> str:
         """Which images are here, which are to come, and the room for them; `image` for tasks that name none."""
-        return self.source.plan([image for image in (image or self.image for image in images) if image])
+        named = list(dict.fromkeys(image for image in (image or self.image for image in images) if image))
+        if named and self.missing():
+            return f"{len(named)} named, such as {named[-1]}; which of them are here is not known"
+        return self.source.plan(named)
 
     def fetch(self, images: Sequence[str]) -> None:
         """Pull or build what is not here. Raises SandboxError when the disk is full to the watermark."""
