@@ -31,6 +31,12 @@ if [[ -e $FIRST ]]; then exit "$CODE"; fi
 touch "$FIRST"
 exec sleep 300
 """
+LONELY_RAY = """#!/bin/bash
+if [[ $1 == start ]]; then exec sleep 300; fi
+"""
+IP = """#!/bin/bash
+echo "5: ib0    inet 10.9.8.7/16 brd 10.9.255.255 scope global ib0\\       valid_lft forever preferred_lft forever"
+"""
 PYTHON = "#!/bin/bash\necho 10.1.2.3\n"
 
 pytestmark = pytest.mark.process
@@ -108,7 +114,7 @@ def test_a_cluster_comes_up_and_the_time_limit_queues_the_job_again(tmp_path: Pa
     starts = sorted(line for line in job.lines("srun") if " ray start " in line)
     assert [line.split()[1] for line in starts] == ["node1", "node2", "node3"]
     assert "--head" in starts[0] and all(f"--address={address}" in line for line in starts[1:])
-    assert all("--num-cpus=4" in line for line in starts)
+    assert all("--num-cpus=4 --num-gpus=2" in line for line in starts), "and not those of another job on the machine"
 
     with job.start(30) as second:
         pass
@@ -118,3 +124,28 @@ def test_a_cluster_comes_up_and_the_time_limit_queues_the_job_again(tmp_path: Pa
     with job.start(30) as failing:
         pass
     assert failing.returncode == 3, "the job must fail where the recipe does"
+
+
+def test_a_job_that_is_told_to_end_before_its_cluster_is_up_is_queued_again(tmp_path: Path) -> None:
+    script = launch("slurm", "quickstart", ["nodes=2", f"folder={tmp_path}", "interface=ib0"])
+    programs = {"ray": LONELY_RAY, "ip": IP, "rft": RFT}
+    job = Job(tmp_path, script, programs, NODES="node1 node2", FIRST=str(tmp_path / "first"), CODE="0")
+    with job.start(30) as process:
+        job.wait_for(lambda: any(" ray start " in line for line in job.lines("srun")), process, 30)
+        process.send_signal(signal.SIGUSR1)
+    assert process.returncode == 0, job.log.read_text()
+    assert job.lines("scontrol") == [f"scontrol requeue {os.getpid()}"] and not job.lines("rft")
+    [head] = [line for line in job.lines("srun") if " ray start " in line]
+    assert "--node-ip-address=10.9.8.7 " in head
+
+
+def test_a_driver_that_does_not_end_does_not_keep_the_job_from_the_queue(tmp_path: Path) -> None:
+    stubborn = RFT.replace("exec sleep 300", "trap '' TERM; while true; do sleep 1; done")
+    script = launch("slurm", "quickstart", ["nodes=1", f"folder={tmp_path}"]).replace("tries < 60", "tries < 2")
+    programs = {"ray": RAY, "rft": stubborn, "python": PYTHON}
+    job = Job(tmp_path, script, programs, NODES="node1", FIRST=str(tmp_path / "first"), CODE="0")
+    with contextlib.suppress(AssertionError), job.start(30) as process:  # Slurm ends what is left of it
+        job.wait_for(lambda: len(job.lines("rft")) == 1, process, 30)
+        process.send_signal(signal.SIGUSR1)
+    assert process.returncode == 0, job.log.read_text()
+    assert len(job.lines("scontrol")) == 1
