@@ -193,6 +193,9 @@ class Train:
     whose nodes all see the run's folder. Left out: they run where the driver does."""
     deepspeed: str | None = None
     """A name in launch/deepspeed, or a path."""
+    update: int | None = None
+    """Rows (of dpo pairs) that an update learns from, over all workers: how often each of them reads before an update
+    follows, so that more workers learn the same. Left out: `trl` says it for each worker."""
     batch_tokens: int | None = None
     """The most tokens, padding included, that a process reads at once: a batch with more is read in parts, and the
     update is the same. Left out: batches are read whole."""

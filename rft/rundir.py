@@ -27,7 +27,7 @@ STAGES = ("collect", "score", "select", "train", "evaluate")
 _SCORING = tuple(f"score.{key}" for key in ("rubric", "judge", "votes", "unknown", "ask_again", "outage"))
 _TRAINING = tuple(
     f"train.{key}"
-    for key in ("method", "learn", "tokens", "workers", "deepspeed", "lora", "quantization", "grpo", "trl")
+    for key in ("method", "learn", "tokens", "workers", "update", "deepspeed", "lora", "quantization", "grpo", "trl")
 )
 READS: dict[str, tuple[str, ...]] = {
     "import": ("collect.imports",),

@@ -102,7 +102,7 @@ def disk(recipe: Recipe, attempts: int) -> float:
 
 def _batch(recipe: Recipe) -> str:
     train = recipe.train
-    rows_, steps = batch(train.method, train.trl, gpu=on_gpu(train))
+    rows_, steps = batch(train, gpu=on_gpu(train))
     what = "pairs" if train.method == "dpo" else "rows"
     together = rows_ * steps * train.workers
     return f"{rows_} {what} x {steps} steps x {train.workers} processes = {together} {what} an update"

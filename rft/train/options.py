@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rft.errors import RecipeError, did_you_mean
 from rft.plugins import first_line
@@ -61,14 +61,49 @@ GATHERS = "stage3_gather_16bit_weights_on_model_save"
 """DeepSpeed's option without which ZeRO-3 saves no weights that another program reads."""
 
 
-def batch(method: str, trl: dict[str, Any], *, gpu: bool) -> tuple[int, int]:
-    """Rows (of dpo pairs) that a process reads at once, and how often it does before an update."""
+class Batching(Protocol):
+    """What says how many rows are read: a recipe's `train`, or a training's spec."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def trl(self) -> dict[str, Any]: ...
+    @property
+    def workers(self) -> int: ...
+    @property
+    def update(self) -> int | None: ...
+
+
+def batch(train: Batching, *, gpu: bool) -> tuple[int, int]:
+    """Rows (of dpo pairs) that a process reads at once, and how often it does before an update.
+
+    Raises RecipeError where `update` rows cannot be shared out evenly.
+    """
+    trl = train.trl
     rows, steps = 8, 1
-    if method == "kto" and not trl.keys() & BATCH_KEYS:
+    if train.method == "kto" and not trl.keys() & BATCH_KEYS:
         rows, steps = 4, 2  # neighbours are compared
     elif gpu and not trl.keys() & {"packing", "padding_free", "per_device_train_batch_size"}:
         rows, steps = 1, 8  # attempts are long: eight of them at once is what fills a GPU's memory
-    return trl.get("per_device_train_batch_size", rows), trl.get("gradient_accumulation_steps", steps)
+    given = trl.get("per_device_train_batch_size")
+    if train.update is None:
+        return rows if given is None else given, trl.get("gradient_accumulation_steps", steps)
+    return _shared_out(train, train.update, given, rows)
+
+
+def _shared_out(train: Batching, update: int, given: int | None, most: int) -> tuple[int, int]:
+    """An update's rows over the workers: as many at once as is given, or as divides them, up to `most`."""
+    if "gradient_accumulation_steps" in train.trl:
+        raise RecipeError("train.trl.gradient_accumulation_steps: follows from train.update. Leave one of the two out.")
+    each, left = divmod(update, train.workers)
+    least = 2 if train.method == "kto" else 1
+    rows = given or next((size for size in range(most, least - 1, -1) if each % size == 0), least)
+    if left or each < 1 or each % rows:
+        raise RecipeError(
+            f"train.update: {update} rows cannot be shared by {train.workers} workers that read {rows} at once; "
+            f"expected a multiple of {train.workers * rows}."
+        )
+    return rows, each // rows
 
 
 def check_deepspeed(recipe: Recipe, *, gpu: bool) -> None:
@@ -83,7 +118,7 @@ def check_deepspeed(recipe: Recipe, *, gpu: bool) -> None:
             f"train.deepspeed: {train.deepspeed} splits the weights among processes (ZeRO-3) and does not gather them "
             f'to be saved; expected "{GATHERS}": true in zero_optimization. Add it.'
         )
-    rows, steps = batch(train.method, train.trl, gpu=gpu)
+    rows, steps = batch(train, gpu=gpu)
     for key, ours in zip(DEEPSPEED_BATCH, (rows, steps, rows * steps * train.workers), strict=True):
         if given.get(key, "auto") not in ("auto", ours):
             raise RecipeError(
@@ -114,6 +149,7 @@ def check(recipe: Recipe) -> None:
         check_parts(recipe.train)
     if recipe.train.ray is not None:
         check_ray(recipe.train.ray)
+    batch(recipe.train, gpu=on_gpu(recipe.train))
     check_deepspeed(recipe, gpu=on_gpu(recipe.train))
     if recipe.train.tokens is not None and recipe.train.tokens < 1:
         raise RecipeError(f"train.tokens: is {recipe.train.tokens}; expected at least 1, or leave it out.")

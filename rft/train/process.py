@@ -41,6 +41,7 @@ class Spec(Record, frozen=True, kw_only=True):
     learn: str = "replies"
     tokens: int | None
     workers: int
+    update: int | None = None
     ray: dict[str, Any] | None = None
     """Options of ray.train.ScalingConfig where the workers are spread over a cluster."""
     deepspeed: str | None
@@ -67,6 +68,8 @@ class Result(Record, frozen=True, kw_only=True):
     """Tokens that were in the loss, every epoch counted."""
     tokens: int
     """Tokens that were read, every epoch counted."""
+    repeated: int = 0
+    """Rows (of packed ones packs) that are read twice in each epoch, so that every process has as many."""
     steps: int
     seconds: float
     """Time of the training steps since the start or the last resume."""

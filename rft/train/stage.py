@@ -69,6 +69,7 @@ def _spec(recipe: Recipe, run: Run, round: int, stage: Stage, examples: Path) ->
         clip=(train.grpo.clip_low, train.grpo.clip_high),
         tokens=train.tokens,
         workers=train.workers,
+        update=train.update,
         ray=train.ray,
         deepspeed=str(deepspeed_path(train.deepspeed)) if train.deepspeed else None,
         lora=train.lora,
@@ -111,6 +112,7 @@ def _finish(stage: Stage, spec: Spec, result: Result) -> None:
         "tokens": result.tokens,
         "tokens_per_second": result.tokens_per_second,
         "examples": result.examples,
+        "repeated": result.repeated,
         "steps": result.steps,
         "seconds": result.seconds,
     }

@@ -87,7 +87,7 @@ def train(spec: Spec) -> None:
         trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
         write_checkpoint(spec)
-        result = _result(spec, rows, trainer.state, seconds)
+        result = result_of(spec, rows, trainer, seconds)
         write_atomic(Path(spec.folder) / "result.json", msgspec.json.encode(result))
 
 
@@ -120,7 +120,7 @@ def read(spec: Spec, method: Method) -> list[Row]:
 
 def options_of(spec: Spec, method: Method, rows: Sequence[Row]) -> dict[str, Any]:
     """The arguments of TRL's config class: the recipe's over defaults that suit the machine, and the method's own."""
-    together, times = batch(spec.method, spec.trl, gpu=torch.cuda.is_available())
+    together, times = batch(spec, gpu=torch.cuda.is_available())
     return {
         **_machine_defaults(),
         "train_sampling_strategy": "group_by_length",
@@ -289,7 +289,10 @@ def keep_adapter(final: Path, place: Path) -> None:
         shutil.copy(path, place)
 
 
-def _result(spec: Spec, rows: Sequence[Row], state: Any, seconds: float) -> Result:
+def result_of(spec: Spec, rows: Sequence[Row], trainer: Any, seconds: float) -> Result:
+    """What a trainer that has come to its end did in `seconds`."""
+    state = trainer.state
+    together = trainer.args.train_batch_size * trainer.accelerator.num_processes
     started = int(Path(spec.resume).name.rpartition("-")[2]) if spec.resume else 0
     tokens = round(sum(row.tokens for row in rows) * state.epoch)
     here = tokens * (state.global_step - started) / max(1, state.global_step)
@@ -297,6 +300,7 @@ def _result(spec: Spec, rows: Sequence[Row], state: Any, seconds: float) -> Resu
         examples=len(rows),
         learnt_tokens=round(sum(row.learnt for row in rows) * state.epoch),
         tokens=tokens,
+        repeated=-len(trainer.train_dataset) % together if trainer.accelerator.num_processes > 1 else 0,
         steps=state.global_step,
         seconds=round(seconds, 3),
         tokens_per_second=round(here / seconds, 1),

@@ -81,7 +81,7 @@ def test_the_order_of_the_files_changes_nothing(tmp_path: Path) -> None:
 
 def test_an_attempt_of_which_nothing_is_learnt_is_counted(tmp_path: Path) -> None:
     silent = make_trajectory("a/01/01", task="a", steps=[], tokens=[])
-    run = prepare(tmp_path, "[]", [make_trajectory("a/01/00", task="a"), silent], {})
+    run = prepare(tmp_path, "{rules: []}", [make_trajectory("a/01/00", task="a"), silent], {})
     select.run(run.recipe, run, 1)
     assert decisions(run) == {"a/01/00": (True, "kept"), "a/01/01": (False, "teach")}
     funnel = msgspec.json.decode((run.stage(1, "select").path / "funnel.json").read_bytes(), type=list[FunnelRow])

@@ -341,3 +341,27 @@ def test_the_batch_that_is_printed_is_the_trainer_s(tmp_path: Path, policy: Path
         what = "pairs" if method == "dpo" else "rows"
         rows, steps = args.per_device_train_batch_size, args.gradient_accumulation_steps
         assert printed.startswith(f"{rows} {what} x {steps} steps x 1 processes = {rows * steps} ")
+
+
+@pytest.mark.parametrize(("rows", "workers", "expected"), [(24, 2, 0), (21, 2, 3), (21, 1, 0), (5, 4, 11)])
+def test_rows_that_are_read_twice_to_fill_every_process_are_counted(
+    tmp_path: Path, policy: Path, rows: int, workers: int, expected: int
+) -> None:
+    from types import SimpleNamespace
+
+    from accelerate.data_loader import BatchSamplerShard
+    from torch.utils.data import BatchSampler
+
+    from rft.train.training import method_of, result_of
+
+    spec = spec_of(tmp_path / "a", policy, "sft", make_examples(rows), workers=workers)
+    done = SimpleNamespace(
+        state=SimpleNamespace(epoch=1.0, global_step=6),
+        args=SimpleNamespace(train_batch_size=4),
+        accelerator=SimpleNamespace(num_processes=workers),
+        train_dataset=range(rows),
+    )
+    assert result_of(spec, method_of(spec).rows(), done, 1.0).repeated == expected
+    read = [list(BatchSamplerShard(BatchSampler(range(rows), 4, False), workers, rank)) for rank in range(workers)]
+    if workers > 1:
+        assert sum(len(batch) for rank in read for batch in rank) == rows + expected, "what the library does"

@@ -8,7 +8,7 @@ import pytest
 from rft.errors import RecipeError
 from rft.recipe import Judging, Policy, Recipe, Sampling, Select, Train, shipped_content
 from rft.train import check, estimate
-from rft.train.options import check_deepspeed, deepspeed_path, on_gpu
+from rft.train.options import batch, check_deepspeed, deepspeed_path, on_gpu
 
 
 def recipe(**train: Any) -> Recipe:
@@ -148,6 +148,39 @@ def test_a_configuration_that_leaves_no_weights_is_refused(tmp_path: Path) -> No
         check_deepspeed(recipe(deepspeed=str(own)), gpu=False)
     for name in ("zero1", "zero2", "zero3"):
         check_deepspeed(recipe(deepspeed=name), gpu=True)
+
+
+@pytest.mark.parametrize(
+    ("train", "gpu", "expected"),
+    [
+        ({"workers": 1}, False, (8, 8)),
+        ({"workers": 8}, False, (8, 1)),
+        ({"workers": 8}, True, (1, 8)),
+        ({"workers": 16, "method": "kto"}, True, (4, 1)),
+        ({"workers": 32, "method": "kto"}, True, (2, 1)),
+        ({"workers": 2, "trl": {"per_device_train_batch_size": 4}}, True, (4, 8)),
+    ],
+)
+def test_an_update_is_the_same_on_however_many_workers(
+    train: dict[str, Any], gpu: bool, expected: tuple[int, int]
+) -> None:
+    made = recipe(update=64, **train).train
+    assert batch(made, gpu=gpu) == expected and expected[0] * expected[1] * made.workers == 64
+
+
+@pytest.mark.parametrize(
+    ("train", "words"),
+    [
+        ({"update": 64, "workers": 3}, "64 rows cannot be shared by 3 workers that read 7 at once; .* multiple of 21"),
+        ({"update": 4, "workers": 8}, "train.update: 4 rows cannot be shared by 8 workers"),
+        ({"update": 6, "trl": {"per_device_train_batch_size": 4}}, "expected a multiple of 4"),
+        ({"update": 8, "trl": {"gradient_accumulation_steps": 4}}, "follows from train.update"),
+        ({"update": 7, "method": "kto"}, "7 rows cannot be shared by 1 workers that read 2 at once"),
+    ],
+)
+def test_an_update_that_cannot_be_shared_out_is_refused(train: dict[str, Any], words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        batch(recipe(**train).train, gpu=False)
 
 
 def test_workers_on_a_cluster_have_the_gpus_that_they_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
