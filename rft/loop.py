@@ -160,7 +160,7 @@ def check(recipe: Recipe, made: Path | None = None) -> list[tuple[str, str]]:
     environment: Any = build("environment", recipe.environment, "environment") if recipe.environment else None
     sandboxes = build("sandbox", recipe.sandbox, "sandbox")
     build("agent", recipe.agent, "agent")
-    build("inference", recipe.policy.inference, "policy.inference")
+    engine = build("inference", recipe.policy.inference, "policy.inference")
     build("pool", recipe.collect.pool, "collect.pool")
     build("tracker", recipe.tracking, "tracking")
     if recipe.collect.inference is not None:
@@ -183,6 +183,7 @@ def check(recipe: Recipe, made: Path | None = None) -> list[tuple[str, str]]:
     rows = [
         ("policy", str(Run(recipe).starting_policy())),
         *([("sandbox", sandboxes.missing() or f"{recipe.sandbox['use']} works here")] if environment else []),
+        *([("policy's server", engine.remark())] if recipe.rounds and hasattr(engine, "remark") else []),
         *((f"{who}'s servers", engine.missing() or engine.summary()) for who, engine in servers(recipe)),
         ("rubric", f"{rubric.name}: {len(rubric.criteria)} criteria"),
         *([("audit", f"{audit.name}: {len(audit.criteria)} criteria")] if audit is not None else []),

@@ -105,6 +105,14 @@ def test_servers_that_stages_start_are_looked_for(recipe: str, capsys: pytest.Ca
     assert here[0] == 0 and "sh serve CHECKPOINT --served-model-name policy" in here[1]["policy's servers"][0]
 
 
+def test_a_server_of_others_is_said_to_keep_its_weights(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    section = "policy.inference={use: endpoint, url: 'http://127.0.0.1:9/v1', model: mine}"
+    assert cli.main(["check", recipe, section]) == 0
+    assert "asked for 'mine' in every round" in " ".join(capsys.readouterr().out.split())
+    assert cli.main(["check", recipe, section, "rounds=0"]) == 0
+    assert "in every round" not in capsys.readouterr().out
+
+
 def test_servers_are_asked_and_keys_never_shown(
     recipe: str, server: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,13 @@ class Endpoint:
         if self.tries < 1 or self.timeout <= 0:
             raise ValueError("tries must be at least 1 and timeout above 0")
 
+    def remark(self) -> str:
+        """What to know of it where a policy is trained."""
+        name = (
+            f"'{self.model}' in every round, whatever was trained" if self.model else "each round's checkpoint by path"
+        )
+        return f"asked for {name}: its weights are changed by whoever serves them; {{use: vllm}} does so by itself"
+
     def load(self, model: str, sampling: Any) -> None:
         """Take the key from the environment. Nothing is sent before the first question."""
         self.connect(model, sampling, key=os.environ.get(self.key_variable, ""))
