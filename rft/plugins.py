@@ -146,7 +146,7 @@ def checked_options(target: Any, given: dict[str, Any], where: str) -> dict[str,
     fields = schema(target)
     for key in given:
         if key not in fields:
-            hint = did_you_mean(str(key), fields)
+            hint = did_you_mean(str(key), fields) or f" Leave it out, or give the whole section: {where}={{use: …}}."
             expected = ", ".join(fields) or "no options"
             raise RecipeError(f"{where}.{key}: unknown key; expected {expected}.{hint}")
     shape = dataclasses.make_dataclass(

@@ -64,6 +64,7 @@ def test_a_function_is_returned_with_its_options_bound() -> None:
         ({"use": f"{HERE}:Widget", "size": 1, "sise": 2}, "Did you mean 'size'"),
         ({"use": f"{HERE}:Widget", "size": -1}, "expected at least 0"),
         ({"use": f"{HERE}:Widget", "size": 1, "made": True}, "unknown key"),
+        ({"use": "jsonl", "project": "of another tracker"}, "give the whole section: tracking={use: …}"),
         ({"use": f"{HERE}:rule"}, "'least' is missing"),
         ({"use": "os:system('id')"}, "no tracker is called"),
         ({"use": "os;id:x"}, "no tracker is called"),
