@@ -23,6 +23,9 @@ DOCUMENTS = [
     *(f"launch/{name}.md" for name in ("local", "slurm", "kuberay", "ray", "docker", "serving")),
     "rft/formats/README.md",
     "rft/agents/README.md",
+    "rft/environments/README.md",
+    "rft/sandboxes/README.md",
+    "reward_models/rubrics/README.md",
 ]
 
 
@@ -63,6 +66,41 @@ def test_every_page_is_reached_from_the_readme() -> None:
             owed += [page.parent / target for target in re.findall(r"\]\(([^)#:]+)", page.read_text())]
     missed = {name for name in DOCUMENTS if (ROOT / name).resolve() not in reached}
     assert not missed
+
+
+PLUGINS = {
+    "environment": "environment",
+    "sandbox": "sandbox",
+    "agent": "agent",
+    "inference": "inference",
+    "policy.inference": "inference",
+    "collect.inference": "inference",
+    "collect.pool": "pool",
+    "score.judge": "judge",
+    "select.teach": "teaching",
+    "tracking": "tracker",
+}
+"""Section of a recipe to the kind of plug-in whose options it holds."""
+THEIRS = ("train.trl.", "train.lora.", "train.ray.", "train.quantization.")
+"""What other libraries' options begin with."""
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_keys_that_are_named_are_keys(name: str) -> None:
+    reference = (ROOT / "recipes" / "REFERENCE.md").read_text()
+    keys, *kinds = re.split(r"^## ", reference, flags=re.MULTILINE)[1:]
+    known = set(re.findall(r"^\| `([\w.]+)` \|", keys, re.MULTILINE))
+    options = {
+        kind.split("names: ")[1].split()[0]: {"use", *re.findall(r"^\| `(\w+)` \|", kind, re.MULTILINE)}
+        for kind in kinds
+    }
+    first = "|".join({key.partition(".")[0] for key in (*known, *PLUGINS)})
+    for key in re.findall(
+        rf"`((?:{first})(?:\.[a-z_]+)+)(?<!\.json)(?<!\.yaml)(?<!\.py)(?:[:=][^`]*)?`", (ROOT / name).read_text()
+    ):
+        section, _, last = key.rpartition(".")
+        there = key in known or last in options.get(PLUGINS.get(section, ""), ())
+        assert there or key.startswith(THEIRS) or any(one.startswith(f"{key}.") for one in known), key
 
 
 def test_the_layout_names_what_is_there() -> None:
