@@ -196,16 +196,13 @@ def _cp(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from rft import loop, recipe
+    from rft import recipe
+    from rft.check import Check
+    from rft.probe import probe
     from rft.view.catalogue import print_rows
 
     loaded = recipe.load(options.recipe, options.overrides)
-    if options.probe is not None:
-        from rft.probe import probe
-
-        rows = probe(loaded, options.probe)
-    else:
-        rows = loop.check(loaded)
+    rows = probe(loaded, options.probe) if options.probe is not None else Check(loaded).rows()
     if options.resolved:
         print(recipe.dump(loaded), end="")
     else:

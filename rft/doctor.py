@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
-from rft import loop
+from rft.check import Check, servers
 from rft.plugins import NAMES, build, first_line
 from rft.recipe import Recipe, to_config
 from rft.train import estimate
@@ -38,9 +38,10 @@ class Finding:
 
 def examine(recipe: Recipe | None) -> list[Finding]:
     """What is there; with a recipe also what it needs. Raises RecipeError for a recipe that is wrong."""
+    check = Check(recipe) if recipe is not None else None
     found = [*_machine(), *_packages(), *_sandboxes(recipe)]
-    if recipe is not None:
-        found += [*_plan(recipe), *_endpoints(recipe), *_needs(recipe)]
+    if check is not None:
+        found += [*_plan(check), *_endpoints(check.recipe), *_needs(check)]
     return found
 
 
@@ -107,8 +108,8 @@ def _sandboxes(recipe: Recipe | None) -> Iterator[Finding]:
         )
 
 
-def _plan(recipe: Recipe) -> Iterator[Finding]:
-    for what, how in loop.check(recipe):
+def _plan(check: Check) -> Iterator[Finding]:
+    for what, how in check.rows():
         if what not in HELD_AGAINST and not what.endswith(SERVERS):
             yield Finding(area="recipe", what=what, how=how)
 
@@ -149,11 +150,12 @@ def _ask(url: str, key: str) -> tuple[str, bool]:
     return ("answers", True) if code < 500 else (f"answers that it is broken (HTTP {code})", False)
 
 
-def _needs(recipe: Recipe) -> Iterator[Finding]:
+def _needs(check: Check) -> Iterator[Finding]:
     """GPUs, memory, disk and programs, held against what is there."""
-    if not loop.owed_tasks(recipe):
+    recipe = check.recipe
+    if not check.owed():
         there = shutil.disk_usage(_existing(Path(recipe.runs))).free
-        wanted = estimate.disk(recipe, attempts=loop.attempts_in_all(recipe)[0])
+        wanted = estimate.disk(recipe, attempts=check.work.attempts)
         how = (
             f"about {wanted / GIB:.2g} GiB at {recipe.runs}{estimate.left_out(recipe)}; {there / GIB:.1f} GiB are free"
         )
@@ -183,7 +185,7 @@ def _needs(recipe: Recipe) -> Iterator[Finding]:
 
 def _servers(recipe: Recipe, gpus: int, *, is_here: bool) -> Iterator[Finding]:
     """The program and the GPUs of servers that stages start, which have to be here where no cluster is named."""
-    for who, engine in loop.servers(recipe):
+    for who, engine in servers(recipe):
         why, wanted = engine.missing(), engine.replicas * engine.gpus
         what = f"{who}{SERVERS}"
         yield Finding(area="need", what=what, how=why or engine.summary(), missing=is_here and bool(why))

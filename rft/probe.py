@@ -7,6 +7,7 @@ from collections import Counter
 from statistics import mean
 
 from rft import loop
+from rft.check import Check
 from rft.errors import RecipeError
 from rft.recipe import Recipe
 from rft.store import Records
@@ -14,7 +15,7 @@ from rft.types import Trajectory
 
 
 def probe(recipe: Recipe, attempts: int) -> list[tuple[str, str]]:
-    """The rows of `loop.check`, going by attempts that were made, and those that only such attempts can tell.
+    """The rows of `rft check`, going by attempts that were made, and those that only such attempts can tell.
 
     Raises RecipeError for a recipe that makes none, StageError when none can be begun.
     """
@@ -22,12 +23,13 @@ def probe(recipe: Recipe, attempts: int) -> list[tuple[str, str]]:
         raise RecipeError("check --probe: the recipe collects nothing; expected rounds, and no collect.imports.")
     if attempts < 1:
         raise RecipeError(f"check --probe: {attempts} attempts; expected at least 1.")
-    loop.check(recipe)
+    check = Check(recipe)
+    check.rows()  # what is wrong is said before attempts are made
     with tempfile.TemporaryDirectory(prefix="rft-probe-") as folder:
         stage = loop.one_stage(_reduced(recipe, folder, attempts), 1, "collect").stage(1, "collect")
         path = stage.path / "trajectories.jsonl"
-        rows = _rows(recipe, list(Records(path, Trajectory)), stage.require().seconds, path.stat().st_size)
-        return [*loop.check(recipe, path), *rows]
+        rows = _rows(check.work.attempts, list(Records(path, Trajectory)), stage.require().seconds, path.stat().st_size)
+        return [*check.rows(path), *rows]
 
 
 def _reduced(recipe: Recipe, folder: str, attempts: int) -> Recipe:
@@ -37,7 +39,7 @@ def _reduced(recipe: Recipe, folder: str, attempts: int) -> Recipe:
     return dataclasses.replace(recipe, runs=folder, collect=collect, tracking={"use": "none"})
 
 
-def _rows(recipe: Recipe, made: list[Trajectory], seconds: float, size: int) -> list[tuple[str, str]]:
+def _rows(total: int, made: list[Trajectory], seconds: float, size: int) -> list[tuple[str, str]]:
     sound = [one for one in made if one.failure is None]
     broken = Counter(one.failure.where for one in made if one.failure is not None)
     failures = "".join(f", {count} broke down ({where})" for where, count in broken.most_common())
@@ -54,7 +56,6 @@ def _rows(recipe: Recipe, made: list[Trajectory], seconds: float, size: int) -> 
     facts = [f"{mean(len(one.steps) for one in sound):.1f} steps each"]
     facts += [f"{mean(tokens):,.0f} tokens each, {max(tokens):,} at most"] if tokens else []
     facts += [f"{sum(resolved)} of {len(resolved)} resolved"] if resolved else []
-    total, _ = loop.attempts_in_all(recipe)
     hours = total * seconds / len(made) / 3600
     return [
         *rows,

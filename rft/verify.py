@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from rft.collect import first_tasks
+from rft.check import Work
 from rft.errors import RftError, StageError
 from rft.interfaces import Environment, SandboxProvider
 from rft.plugins import build, import_from_here
@@ -28,7 +28,7 @@ def verify(recipe: Recipe) -> Iterator[tuple[str, str]]:
     sandboxes: SandboxProvider = build("sandbox", recipe.sandbox, "sandbox")
     if problem := sandboxes.missing():
         raise StageError(f"sandbox: {problem}")
-    tasks = first_tasks(recipe, environment)
+    tasks = Work(recipe, environment).tasks(rounds=1)
     bad = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool, progress("check --deep", len(tasks)) as advance:
         try:

@@ -17,7 +17,7 @@ ROWS = [
     {"rft.collect", "rft.score", "rft.select", "rft.train"},
     {"rft.evaluate"},
     {
-        *("rft.loop", "rft.view", "rft.compare", "rft.verify", "rft.probe", "rft.workbench"),
+        *("rft.loop", "rft.view", "rft.compare", "rft.check", "rft.verify", "rft.probe", "rft.workbench"),
         *("rft.transfer", "rft.launch", "rft.doctor"),
     },
     {"rft.cli"},
@@ -28,10 +28,13 @@ FRIENDS = {
     frozenset({"rft.compare", "rft.loop"}),
     frozenset({"rft.workbench", "rft.view"}),
     frozenset({"rft.transfer", "rft.loop"}),
-    frozenset({"rft.doctor", "rft.loop"}),
+    frozenset({"rft.doctor", "rft.check"}),
+    frozenset({"rft.verify", "rft.check"}),
+    frozenset({"rft.probe", "rft.check"}),
     frozenset({"rft.probe", "rft.loop"}),
 }
-"""Rooms of one row that may import each other: what drives rounds and what shows them, or what came of them."""
+"""Rooms of one row that may import each other: what drives rounds and what shows them, what came of them, or what is
+known ahead."""
 FREE_ROWS = (1, 2)
 """Rows whose modules are one package and import each other."""
 HEAVY = {"torch", "ray", "trl", "deepspeed", "wandb", "transformers", "peft", "datasets", "accelerate"}

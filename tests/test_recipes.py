@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rft import compare, loop
+from rft import compare
+from rft.check import Check
 from rft.plugins import build
 from rft.recipe import load
 
@@ -28,11 +29,11 @@ def test_a_recipe_checks(path: Path) -> None:
         build("environment", recipe.environment, "environment")
         recipe = load(path.stem, ["environment={use: kata}", "evaluate.splits=[heldout]"])
     if recipe.compare is None:
-        assert ("rubric", f"{recipe.score.rubric}: 17 criteria") in loop.check(recipe)
+        assert ("rubric", f"{recipe.score.rubric}: 17 criteria") in Check(recipe).rows()
         return
     for arm in recipe.compare.arms:
         for seed in recipe.compare.seeds:
-            loop.check(compare.arm_recipe(recipe, recipe.compare, arm, seed))
+            Check(compare.arm_recipe(recipe, recipe.compare, arm, seed)).rows()
 
 
 def test_the_arms_of_the_comparison_differ_in_selection_or_method_alone() -> None:

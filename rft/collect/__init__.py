@@ -1,12 +1,12 @@
 """The stage `collect`: reads the environment's tasks, or files of attempts; writes `1_collect/trajectories.jsonl`."""
 
 from rft.collect import imports, stage
-from rft.collect.stage import attempts, draw_tasks, first_tasks, images, owed_attempts, refuse_breakdowns
+from rft.collect.stage import attempts, draw_tasks, images, owed_attempts, refuse_breakdowns, round_tasks
 from rft.collect.worker import Owed
 from rft.recipe import Recipe
 from rft.rundir import Run
 
-__all__ = ["Owed", "attempts", "draw_tasks", "first_tasks", "images", "owed_attempts", "refuse_breakdowns", "run"]
+__all__ = ["Owed", "attempts", "draw_tasks", "images", "owed_attempts", "refuse_breakdowns", "round_tasks", "run"]
 
 
 def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:

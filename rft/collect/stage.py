@@ -31,7 +31,7 @@ def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
         return
     path = stage.path / FILE
     environment: Environment = build("environment", recipe.environment, "environment")
-    tasks = draw_tasks(environment, recipe.collect.split, recipe.collect.tasks, seed=recipe.seed + round)
+    tasks = round_tasks(recipe, environment.tasks(recipe.collect.split), round)
     owed = owed_attempts(tasks, recipe.collect.samples, round, seed=f"{recipe.seed}/{round}")
     tally = attempts(
         recipe, run.policy(round), owed, path, inference=recipe.collect.inference, title=f"round {round} collect"
@@ -40,29 +40,18 @@ def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
     stage.finish([path], counts=tally.counts(), metrics=tally.metrics())
 
 
-def draw_tasks(environment: Environment, split: str, count: int | None, *, seed: int) -> list[Task]:
-    """`count` tasks of a split, drawn by seed, in the environment's order; all of them for None."""
-    return _drawn(list(environment.tasks(split)), count, seed)
+def round_tasks(recipe: Recipe, tasks: Iterable[Task], round: int) -> list[Task]:
+    """What a round attempts of the tasks of `collect.split`."""
+    return draw_tasks(tasks, recipe.collect.tasks, seed=recipe.seed + round)
 
 
-def _drawn(tasks: list[Task], count: int | None, seed: int) -> list[Task]:
-    if count is None or count >= len(tasks):
-        return tasks
-    chosen = set(random.Random(seed).sample(range(len(tasks)), count))
-    return [task for index, task in enumerate(tasks) if index in chosen]
-
-
-def first_tasks(recipe: Recipe, environment: Environment, *, rounds: int = 1) -> list[Task]:
-    """The tasks that the recipe attempts in so many rounds and measures on, each once. Raises RecipeError."""
-    found: dict[str, Task] = {}
-    if min(rounds, recipe.rounds):
-        tasks = list(environment.tasks(recipe.collect.split))
-        for round in range(1, min(rounds, recipe.rounds) + 1):
-            found |= {task.id: task for task in _drawn(tasks, recipe.collect.tasks, recipe.seed + round)}
-    for split in recipe.evaluate.splits:
-        drawn = draw_tasks(environment, split, recipe.evaluate.tasks, seed=recipe.seed)
-        found |= {task.id: task for task in drawn}
-    return list(found.values())
+def draw_tasks(tasks: Iterable[Task], count: int | None, *, seed: int) -> list[Task]:
+    """`count` of the tasks, drawn by seed, in their own order; all of them for None."""
+    found = list(tasks)
+    if count is None or count >= len(found):
+        return found
+    chosen = set(random.Random(seed).sample(range(len(found)), count))
+    return [task for index, task in enumerate(found) if index in chosen]
 
 
 def owed_attempts(tasks: list[Task], samples: int, round: int, *, seed: str) -> list[Owed]:

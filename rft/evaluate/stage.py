@@ -19,7 +19,7 @@ from rft.evaluate.owed import owed
 from rft.evaluate.summary import EvaluationReport, Measured
 from rft.recipe import Recipe
 from rft.rundir import Run, Stage
-from rft.score.stage import load_rubric
+from rft.score.stage import Scorer, load_rubric
 from rft.store import Records, write_atomic
 from rft.types import Trajectory
 
@@ -64,6 +64,16 @@ def measuring(recipe: Recipe) -> Recipe:
     whole = score.all_criteria(recipe)
     rubric = recipe.evaluate.rubric or recipe.score.rubric
     return replace(whole, score=replace(whole.score, rubric=rubric))
+
+
+def check(recipe: Recipe) -> None:
+    """Raises RecipeError when what measures cannot be had, or `evaluate` names a metric that is not measured."""
+    measured = measuring(recipe)
+    Scorer(measured)
+    if recipe.policy.judging is not None:
+        judging.check(recipe, recipe.policy.judging)
+    elif recipe.evaluate.splits:
+        summary.check_metric(recipe.evaluate.promote_if, _criteria(measured))
 
 
 def measure(stage: Stage, criteria: dict[str, Polarity]) -> dict[str, Measured]:

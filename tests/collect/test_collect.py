@@ -105,9 +105,9 @@ def test_tolerated_breakdowns_stay_in_the_record(tmp_path: Path, repository: Pat
 
 def test_tasks_are_drawn_by_seed(tmp_path: Path, repository: Path) -> None:
     shelf = Shelf(repository=str(repository), count=50)
-    draws = [[t.id for t in collect.draw_tasks(shelf, "train", 10, seed=s)] for s in (1, 1, 2)]
+    draws = [[t.id for t in collect.draw_tasks(shelf.tasks("train"), 10, seed=s)] for s in (1, 1, 2)]
     assert draws[0] == draws[1] != draws[2] and len(set(draws[0])) == 10
-    assert len(collect.draw_tasks(shelf, "train", None, seed=1)) == 50
+    assert len(collect.draw_tasks(shelf.tasks("train"), None, seed=1)) == 50
 
 
 @dataclass(kw_only=True)

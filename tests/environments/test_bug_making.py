@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rft import loop
+from rft.check import Check
 from rft.environments import trying
 from rft.environments.mutate import SPLITS, Mutate
 from rft.environments.mutate.making import difficulty
@@ -146,7 +146,7 @@ def test_a_slip_that_makes_a_loop_endless_is_ended_and_no_task(tmp_path: Path, c
 
 def test_checking_fetches_and_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    rows = dict(loop.check(load("mutate")))
+    rows = dict(Check(load("mutate")).rows())
     assert rows["tasks"].startswith("60 tasks are still to be made; nothing of them is in the cache")
     assert not list(tmp_path.rglob("*.jsonl")) and not (tmp_path / "rft/sources").exists()
 
