@@ -179,6 +179,14 @@ def test_memory_counts_the_reference_and_weights_in_few_bits(recipe: str) -> Non
     assert of(lora, "train.quantization={load_in_4bit: true}") < of(lora) / 3
 
 
+def test_rules_that_leave_nothing_worse_are_told_to_methods_that_want_it(recipe: str) -> None:
+    rules = "select.rules=[{use: finished}, {use: resolved}, {use: best_of_group}]"
+    labels = [rules, "train.method=kto", "select.teach={use: labels}"]
+    assert "(resolved, best_of_group); kto learns" in dict(estimate.rows(with_(recipe, *labels), attempts=9))["select"]
+    assert "select" not in dict(estimate.rows(with_(recipe, rules), attempts=9))
+    assert "select" not in dict(estimate.rows(with_(recipe, *labels, "select.rules=[{use: finished}]"), attempts=9))
+
+
 def test_the_batch_is_what_the_recipe_says(recipe: str) -> None:
     given = "train.trl={per_device_train_batch_size: 2, gradient_accumulation_steps: 8}"
     rows = dict(estimate.rows(with_(recipe, given, "train.workers=4"), attempts=10))

@@ -10,7 +10,7 @@ from rft.errors import StoreError
 from rft.recipe import Recipe, Train
 from rft.rundir import Run
 from rft.store import Records
-from rft.train.options import batch, deepspeed_path, on_gpu
+from rft.train.options import batch, deepspeed_path, on_gpu, one_sided
 from rft.types import Example
 
 GIB = 2**30
@@ -31,7 +31,8 @@ TRAJECTORY_BYTES = 60_000
 
 def rows(recipe: Recipe, attempts: int) -> list[tuple[str, str]]:
     """(what, how much) of training, for a recipe whose run makes `attempts` in all."""
-    found = [("training batch", _batch(recipe))]
+    found = [("select", remark)] if (remark := one_sided(recipe)) else []
+    found.append(("training batch", _batch(recipe)))
     needed = memory(recipe)
     how = unknown(recipe)
     if needed is not None:

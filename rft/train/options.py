@@ -52,6 +52,9 @@ CONFIGS = {"sft": "SFTConfig", "dpo": "DPOConfig", "kto": "KTOConfig", "grpo": "
 TAUGHT = {"sft": {"imitate"}, "dpo": {"pairs", "step_pairs"}, "kto": {"labels"}, "grpo": {"advantages"}}
 """`train.method` to the shipped names of `select.teach` that it learns from."""
 
+ONE_SIDED = {"resolved", "min_score", "best_of_group", "top_fraction"}
+"""Shipped rules that leave the better attempts alone."""
+
 BATCH_KEYS = {"per_device_train_batch_size", "gradient_accumulation_steps"}
 DEEPSPEED_BATCH = ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "train_batch_size")
 """DeepSpeed's names of the rows that a process reads at once, of how often before an update, and of all of them."""
@@ -183,6 +186,14 @@ def _check_alike(recipe: Recipe) -> None:
     weights = recipe.select.teach.keys() & {"weight", "step_weights"}
     if recipe.select.teach.get("use") == "imitate" and weights:
         raise RecipeError(f"select.teach.{min(weights)}: weighs nothing, since {why}. Leave it out.")
+
+
+def one_sided(recipe: Recipe) -> str:
+    """Which rules leave a method that learns from worse attempts as well without them, in words."""
+    rules = [str(rule.get("use")) for rule in recipe.select.rules if rule.get("use") in ONE_SIDED]
+    if recipe.train.method == "sft" or not rules:
+        return ""
+    return f"select.rules keep the better attempts alone ({', '.join(rules)}); {recipe.train.method} learns from both"
 
 
 def check_trl(given: dict[str, Any], *, budget: int | None, method: str = "sft") -> None:
