@@ -11,7 +11,7 @@ from rft.collect.imports import open_attempts
 from rft.errors import RecipeError
 from rft.formats import strictly
 from rft.interfaces import Environment, RunsImages, TaskMaker
-from rft.plugins import build, import_from_here
+from rft.plugins import build
 from rft.recipe import Recipe
 from rft.rundir import Run
 from rft.score import estimate as judging
@@ -74,7 +74,6 @@ class Check:
 
     def __init__(self, recipe: Recipe) -> None:
         """Raises RecipeError at the first thing that is wrong."""
-        import_from_here()
         self.recipe = recipe
         self.environment = build("environment", recipe.environment, "environment") if recipe.environment else None
         self.sandboxes: Any = build("sandbox", recipe.sandbox, "sandbox")

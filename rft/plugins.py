@@ -15,6 +15,9 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from reward_models import rubric as rubrics
+from reward_models.errors import RubricError
+from reward_models.types import Rubric
 from rft.errors import RecipeError, did_you_mean
 
 NAMES: dict[str, dict[str, str]] = {
@@ -99,6 +102,7 @@ def find(kind: str, name: object, where: str) -> Any:
         raise RecipeError(
             f"{where}: no {kind} is called '{name}'; expected {_known(kind)}, or package.module:name.{hint}"
         )
+    _look_here()
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -114,6 +118,18 @@ def find(kind: str, name: object, where: str) -> Any:
         hint = did_you_mean(attribute, vars(module))
         raise RecipeError(f"{where}: '{module_name}' has no '{attribute}'; expected a class or function.{hint}")
     return getattr(module, attribute)
+
+
+def find_rubric(name: str, where: str = "") -> Rubric:
+    """The rubric of a file, or the shipped one of that name, whose rules may stand in the folder where rft was started.
+
+    Raises RecipeError that begins with `where`, if given.
+    """
+    _look_here()
+    try:
+        return rubrics.load(name)
+    except RubricError as error:
+        raise RecipeError(f"{where}: {error}" if where else str(error)) from None
 
 
 def build(kind: str, section: dict[str, Any], where: str) -> Any:
@@ -195,8 +211,8 @@ def first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0].rstrip(".")
 
 
-def import_from_here() -> None:
-    """Let plug-ins of the folder where rft was started be found."""
+def _look_here() -> None:
+    """Let what stands in the folder where rft was started be found, wherever the program itself lies."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)

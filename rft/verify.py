@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from rft.check import Work
 from rft.errors import RftError, StageError
 from rft.interfaces import Environment, SandboxProvider
-from rft.plugins import build, import_from_here
+from rft.plugins import build
 from rft.progress import progress
 from rft.recipe import Recipe
 from rft.types import Task
@@ -23,7 +23,6 @@ def verify(recipe: Recipe) -> Iterator[tuple[str, str]]:
     where the recipe says so. At the end it raises StageError when there was one; RecipeError, or StageError, when
     nothing can be looked at.
     """
-    import_from_here()
     environment: Environment = build("environment", recipe.environment, "environment")
     sandboxes: SandboxProvider = build("sandbox", recipe.sandbox, "sandbox")
     if problem := sandboxes.missing():

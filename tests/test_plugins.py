@@ -1,12 +1,14 @@
 """`use:` -> object: every shipped name resolves, every mistake is one line that names the key."""
 
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
 from rft.errors import RecipeError
-from rft.plugins import NAMES, build, find, schema
+from rft.plugins import NAMES, build, find, find_rubric, schema
 
 
 @dataclass(kw_only=True)
@@ -76,3 +78,18 @@ def test_a_mistake_is_one_line_that_names_the_key(section: dict[str, Any], expec
         build("tracker", section, "tracking")
     assert expected in str(caught.value) and str(caught.value).startswith("tracking")
     assert "\n" not in str(caught.value)
+
+
+def test_what_stands_in_the_users_folder_is_found_wherever_the_program_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("mine_in_here.py").write_text("class Suite: ...\n")
+    Path("rules_in_here.py").write_text("def brief(transcript):\n    return True\n")
+    Path("r.yaml").write_text("{name: r, criteria: [{id: brief, rule: 'rules_in_here:brief'}]}")
+    assert find("environment", "mine_in_here:Suite", "environment").__name__ == "Suite"
+    assert find_rubric("r.yaml").name == "r"
+    Path("r.yaml").write_text("{name: r}")
+    with pytest.raises(RecipeError, match=r"^score\.rubric: .*criteria"):
+        find_rubric("r.yaml", "score.rubric")

@@ -8,7 +8,7 @@ from typing import Any
 
 from rft.errors import EnvironmentFault, InferenceError, RftError, SandboxError
 from rft.interfaces import Agent, Doing, Environment, Inference, SandboxProvider
-from rft.plugins import build, import_from_here
+from rft.plugins import build
 from rft.recipe import Recipe
 from rft.types import Failure, Outcome, Record, StopReason, Task, Trajectory
 
@@ -47,7 +47,6 @@ class Worker:
     """Makes attempts; one in each process, called by many threads."""
 
     def __init__(self, plan: Plan) -> None:
-        import_from_here()
         recipe = plan.recipe
         self.label = plan.label
         self.environment: Environment = build("environment", recipe.environment, "environment")

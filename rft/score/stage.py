@@ -12,13 +12,13 @@ from pathlib import Path
 from reward_models import rubric as rubrics
 from reward_models.budget import Account, Budget
 from reward_models.cache import Cache
-from reward_models.errors import CacheError, RubricError
+from reward_models.errors import CacheError
 from reward_models.evaluation import evaluate
 from reward_models.judges import Generative, Judge, Local
 from reward_models.scorers import dropout
 from reward_models.types import Report, Rubric, Transcript, Verdict
 from rft.errors import RecipeError, StageError
-from rft.plugins import build, import_from_here
+from rft.plugins import build, find_rubric
 from rft.progress import progress, say
 from rft.recipe import Recipe, Section, shipped_model
 from rft.rundir import Run
@@ -203,11 +203,7 @@ def all_criteria(recipe: Recipe) -> Recipe:
 
 def load_rubric(recipe: Recipe) -> Rubric:
     """The rubric that a recipe names. Raises RecipeError."""
-    import_from_here()
-    try:
-        return rubrics.load(recipe.score.rubric)
-    except RubricError as error:
-        raise RecipeError(f"score.rubric: {error}") from None
+    return find_rubric(recipe.score.rubric, "score.rubric")
 
 
 def _account(recipe: Recipe) -> Account:

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator
 
 from reward_models import rubric as rubrics
-from reward_models.errors import JudgeDown, RubricError
+from reward_models.errors import JudgeDown
 from reward_models.judges import Local
 from reward_models.judges.dialogue import ANSWER, UNKNOWN, reason_line
 from reward_models.types import Criterion, Report, Rubric, Verdict
 from rft.errors import RecipeError, StageError
-from rft.plugins import build
+from rft.plugins import build, find_rubric
 from rft.recipe import Judging, Recipe
 from rft.transcript import to_transcript
 from rft.types import Example, Trajectory
@@ -69,11 +69,8 @@ def judge_of(judging: Judging, model: str) -> Local:
 def pupils(recipe: Recipe) -> tuple[Rubric, dict[str, Criterion]]:
     """The rubric that is learnt, and question id to the criterion whose verdicts teach it. Raises RecipeError."""
     assert recipe.policy.judging is not None
-    try:
-        rubric = rubrics.load(recipe.policy.judging.rubric)
-        teachers = {criterion.id: criterion for criterion in rubrics.load(recipe.score.rubric).criteria}
-    except RubricError as error:
-        raise RecipeError(f"policy.judging, score.rubric: {error}") from None
+    rubric = find_rubric(recipe.policy.judging.rubric, "policy.judging.rubric")
+    teachers = {criterion.id: criterion for criterion in find_rubric(recipe.score.rubric, "score.rubric").criteria}
     questions = [criterion.id for criterion in rubric.criteria if criterion.question]
     untaught = [name for name in questions if name not in teachers]
     if untaught or not questions:

@@ -4,10 +4,9 @@ from collections.abc import Collection, Iterable
 
 from msgspec.structs import replace
 
-from reward_models import rubric as rubrics
-from reward_models.errors import RubricError
 from reward_models.types import Report
 from rft.errors import RecipeError, did_you_mean
+from rft.plugins import find_rubric
 from rft.types import Example
 
 
@@ -50,10 +49,7 @@ def check_criteria(names: Iterable[str], rubric: str, where: str) -> None:
     wanted = list(names)
     if not wanted:
         return
-    try:
-        known = [criterion.id for criterion in rubrics.load(rubric).criteria]
-    except RubricError as error:
-        raise RecipeError(f"score.rubric: {error}") from None
+    known = [criterion.id for criterion in find_rubric(rubric, "score.rubric").criteria]
     for name in wanted:
         if name not in known:
             raise RecipeError(

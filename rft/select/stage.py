@@ -10,7 +10,7 @@ import msgspec
 from reward_models.types import Report
 from rft import store
 from rft.errors import StageError
-from rft.plugins import build, first_line, import_from_here
+from rft.plugins import build, first_line
 from rft.progress import progress
 from rft.recipe import Recipe
 from rft.rundir import Run
@@ -107,7 +107,6 @@ class Funnel:
     """The rules in order and what each has done."""
 
     def __init__(self, recipe: Recipe) -> None:
-        import_from_here()
         chosen = recipe.select
         check_criteria(chosen.mask_steps, recipe.score.rubric, "select.mask_steps")
         self.names = [BROKE_DOWN, *([MASKED] if chosen.mask_steps else []), *_names(chosen.rules), TEACH]

@@ -3,12 +3,10 @@
 from rich.table import Table
 from rich.text import Text
 
-from reward_models import rubric as rubrics
-from reward_models.errors import RubricError
 from reward_models.lint import Remark, lint
 from reward_models.types import Rubric
-from rft.errors import RecipeError, StageError
-from rft.plugins import import_from_here
+from rft.errors import StageError
+from rft.plugins import find_rubric
 from rft.view.text import line
 from rft.workbench.output import print_json, print_parts, table
 from rft.workbench.scored import find_round
@@ -16,7 +14,7 @@ from rft.workbench.scored import find_round
 
 def check(name: str, *, run: str | None = None, strict: bool = False, as_json: bool = False) -> None:
     """Print the remarks. Raises RecipeError for an invalid rubric, and with `strict` StageError for any remark."""
-    rubric = load(name)
+    rubric = find_rubric(name)
     remarks = lint(rubric, find_round(run).reports() if run else ())
     if as_json:
         print_json({"rubric": rubric.name, "criteria": len(rubric.criteria), "remarks": remarks})
@@ -24,15 +22,6 @@ def check(name: str, *, run: str | None = None, strict: bool = False, as_json: b
         print_parts(*([_table(remarks)] if remarks else []), _summary(rubric, remarks))
     if strict and remarks:
         raise StageError(f"{name}: {len(remarks)} remarks, and --strict wants none. Mend the criteria.")
-
-
-def load(name: str) -> Rubric:
-    """The rubric of a file, or the shipped one of that name. Raises RecipeError."""
-    import_from_here()
-    try:
-        return rubrics.load(name)
-    except RubricError as error:
-        raise RecipeError(str(error)) from None
 
 
 def _summary(rubric: Rubric, remarks: list[Remark]) -> Text:

@@ -13,10 +13,9 @@ from reward_models.golden import Golden, Mismatch
 from reward_models.judges import Judge
 from reward_models.types import Rubric
 from rft.errors import RecipeError, StageError
-from rft.plugins import build
+from rft.plugins import build, find_rubric
 from rft.types import Record
 from rft.view.text import line, percent
-from rft.workbench.check import load
 from rft.workbench.output import print_json, print_parts, table
 from rft.workbench.score import section_of
 
@@ -38,7 +37,7 @@ def test(name: str, *, judge: Sequence[str] = (), votes: int = 1, as_json: bool 
     expected one."""
     if votes < 1:
         raise RecipeError(f"--votes {votes}: expected at least 1.")
-    rubric, section = load(name), section_of(judge)
+    rubric, section = find_rubric(name), section_of(judge)
     path = golden.file_of(name)
     if not path.is_file():
         raise RecipeError(
