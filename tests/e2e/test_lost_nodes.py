@@ -126,7 +126,7 @@ def test_nodes_and_clusters_lost_in_every_stage(
         nodes.lose()
     else:
         nodes.lose("RayTrainWorker")
-        assert driver.ends() == 1 and "train: a process on the cluster was lost" in driver.said(), driver.said()
+        assert driver.ends() == 1 and "train: one of its processes was lost" in driver.said(), driver.said()
         nodes.lose_all()
         nodes = cluster()
         driver.start(RAY_ADDRESS=nodes.address)
