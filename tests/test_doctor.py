@@ -177,6 +177,9 @@ def test_memory_counts_the_reference_and_weights_in_few_bits(recipe: str) -> Non
     assert of(dpo, lora) == of(lora), "the reference is the policy without its adapter"
     assert of(dpo, "train.trl.precompute_ref_log_probs=true") == of()
     assert of(lora, "train.quantization={load_in_4bit: true}") < of(lora) / 3
+    gpus = "train.ray={use_gpu: true}"
+    whole, less, least = (of(gpus, f"train.deepspeed={name}") for name in ("zero3", "zero2_offload", "zero3_offload"))
+    assert whole > less > least > 0, "what lies in the machine's memory takes none of a GPU's"
 
 
 def test_rules_that_leave_nothing_worse_are_told_to_methods_that_want_it(recipe: str) -> None:

@@ -11,7 +11,6 @@ from statistics import fmean, stdev
 from msgspec.structs import replace
 
 from rft.select.candidate import Candidate
-from rft.select.masks import cited
 from rft.select.teaching import Taught
 from rft.types import Example
 
@@ -66,7 +65,7 @@ class Advantages:
 
     def _rewards(self, candidate: Candidate) -> list[float]:
         """Of each step of an attempt, in order."""
-        shown = cited(candidate.report, self.step_rewards)
+        shown = candidate.shown(self.step_rewards)
         return [sum(self.step_rewards[name] for name in shown.get(s.index, [])) for s in candidate.trajectory.steps]
 
     def _examples(self, candidate: Candidate, whole: float, steps: Sequence[float]) -> list[Example]:

@@ -1,9 +1,11 @@
 """A trajectory as a selection rule sees it."""
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from reward_models.types import Report
+from rft.select.masks import cited
 from rft.types import Example, Trajectory
 
 
@@ -17,6 +19,8 @@ class Candidate:
     examples: list[Example]
     seed: int
     """The recipe's seed, for rules that draw."""
+    asked: frozenset[str] = frozenset()
+    """Criteria that a judge answered, not a rule."""
 
     @property
     def id(self) -> str:
@@ -27,6 +31,10 @@ class Candidate:
     def score(self) -> float | None:
         """The score in [0, 1]; None when unknown."""
         return self.report.score if self.report else None
+
+    def shown(self, criteria: Collection[str]) -> dict[int, list[str]]:
+        """Step to those of the criteria that a verdict says it shows."""
+        return cited(self.report, criteria, self.asked)
 
     @property
     def learnt_tokens(self) -> int:

@@ -9,12 +9,21 @@ from rft.errors import RecipeError, did_you_mean
 from rft.plugins import find_rubric
 from rft.types import Example
 
+LIKELY = 0.5
+"""From here on a judge's answer says that a behaviour is there: a judge that is a model here says how likely it is."""
 
-def cited(report: Report | None, criteria: Collection[str]) -> dict[int, list[str]]:
-    """Step to those of the criteria that a verdict says it shows. An unknown or a denying verdict cites nothing."""
+
+def cited(
+    report: Report | None, criteria: Collection[str], asked: Collection[str] = frozenset()
+) -> dict[int, list[str]]:
+    """Step to those of the criteria that a verdict says it shows. An unknown or a denying verdict cites nothing.
+
+    A rule that finds something says so however little it is; those that are `asked` of a judge are there or are not.
+    """
     found: dict[int, list[str]] = {}
     for verdict in report.verdicts if report else []:
-        if verdict.criterion in criteria and verdict.value:
+        least = LIKELY if verdict.criterion in asked else 0.0
+        if verdict.criterion in criteria and verdict.value and verdict.value >= least:
             for step in verdict.steps:
                 found.setdefault(step, []).append(verdict.criterion)
     return found
@@ -42,6 +51,11 @@ def _masked(example: Example, steps: Collection[int]) -> Example:
         steps=[example.steps[place] for place in kept],
         logprobs=logprobs,
     )
+
+
+def asked_in(rubric: str) -> frozenset[str]:
+    """The criteria of a rubric that a judge answers. Raises RecipeError."""
+    return frozenset(criterion.id for criterion in find_rubric(rubric, "score.rubric").criteria if criterion.question)
 
 
 def check_criteria(names: Iterable[str], rubric: str, where: str) -> None:

@@ -17,7 +17,7 @@ from rft.rundir import Run
 from rft.select.candidate import Candidate
 from rft.select.examples import examples_of
 from rft.select.lessons import Lessons
-from rft.select.masks import check_criteria, cited, without
+from rft.select.masks import asked_in, check_criteria, cited, without
 from rft.select.teaching import Taught, Teaching
 from rft.store import Records
 from rft.types import Decision, Example, Record, Trajectory
@@ -100,6 +100,7 @@ def groups(run: Run, round: int) -> "Groups":
         seed=run.recipe.seed,
         learn=_learning(run.recipe, run.policy(round)),
         mask=run.recipe.select.mask_steps,
+        asked=asked_in(run.recipe.score.rubric),
     )
 
 
@@ -209,7 +210,16 @@ def _names(rules: list[dict[str, Any]]) -> list[str]:
 class Groups:
     """The attempts at each task, in a drawn order of tasks; holds offsets, not records."""
 
-    def __init__(self, trajectories: Path, reports: Path, *, seed: int, learn: "Learning", mask: list[str]) -> None:
+    def __init__(
+        self,
+        trajectories: Path,
+        reports: Path,
+        *,
+        seed: int,
+        learn: "Learning",
+        mask: list[str],
+        asked: frozenset[str],
+    ) -> None:
         self._trajectories = Records(trajectories, Trajectory)
         self._reports = Records(reports, Report)
         self._report_at = self._reports.index()
@@ -219,6 +229,7 @@ class Groups:
         self._seed = seed
         self._learn = learn
         self._mask = mask
+        self._asked = asked
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -238,8 +249,9 @@ class Groups:
         return Candidate(
             trajectory=trajectory,
             report=report,
-            examples=without(examples, cited(report, self._mask)) if self._mask else examples,
+            examples=without(examples, cited(report, self._mask, self._asked)) if self._mask else examples,
             seed=self._seed,
+            asked=self._asked,
         )
 
 

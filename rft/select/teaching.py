@@ -12,7 +12,6 @@ from typing import Literal, Protocol
 from msgspec.structs import replace
 
 from rft.select.candidate import Candidate
-from rft.select.masks import cited
 from rft.types import Example
 
 NO_SCORE = "no score"
@@ -66,7 +65,7 @@ class Imitate:
     def _weighed(self, candidate: Candidate, example: Example) -> Example:
         example = replace(example, logprobs=[])
         factor = 1.0 if self.weight == "alike" else float(candidate.score or 0.0)
-        shown = cited(candidate.report, self.step_weights)
+        shown = candidate.shown(self.step_weights)
         weights = [factor] * len(example.spans)
         for place, step in enumerate(example.steps):
             for criterion in shown.get(step, []):

@@ -60,8 +60,7 @@ def memory(recipe: Recipe) -> float | None:
     shape, parameters = _shape(recipe), _parameters(recipe)
     if shape is None or parameters is None:
         return None
-    stage = _zero_stage(recipe)
-    share = [1 / recipe.train.workers if stage >= least else 1.0 for least in (3, 2, 1)]
+    share = _shares(recipe)
     learnt = 0.01 if recipe.train.lora is not None else 1.0
     held = _weight_bytes(recipe.train) * share[0]
     fixed = parameters * (held + learnt * (GRADIENT * share[1] + OPTIMIZER * share[2]))
@@ -109,11 +108,16 @@ def _batch(recipe: Recipe) -> str:
     return f"{rows_} {what} x {steps} steps x {train.workers} processes = {together} {what} an update"
 
 
-def _zero_stage(recipe: Recipe) -> int:
-    if recipe.train.deepspeed is None:
-        return 0
-    config = json.loads(deepspeed_path(recipe.train.deepspeed).read_bytes())
-    return int(config.get("zero_optimization", {}).get("stage", 0))
+def _shares(recipe: Recipe) -> list[float]:
+    """How much of weights, gradients and optimizer a process holds on its device (ZeRO), what is offloaded left out."""
+    train = recipe.train
+    config = json.loads(deepspeed_path(train.deepspeed).read_bytes()) if train.deepspeed else {}
+    zero = config.get("zero_optimization", {})
+    share = [1 / train.workers if zero.get("stage", 0) >= least else 1.0 for least in (3, 2, 1)]
+    for place, what in ((0, "offload_param"), (2, "offload_optimizer")):
+        if on_gpu(train) and zero.get(what, {}).get("device", "none") != "none":
+            share[place] = 0.0
+    return share
 
 
 def _shape(recipe: Recipe) -> dict[str, Any] | None:

@@ -222,6 +222,32 @@ def test_only_a_verdict_that_says_so_masks() -> None:
     assert cited(None, ["y"]) == {}
 
 
+def test_a_judge_that_thinks_it_hardly_likely_masks_and_weighs_nothing(tmp_path: Path) -> None:
+    rubric = tmp_path / "asked.yaml"
+    rubric.write_text(
+        "name: asked\nversion: 1\nview: trajectory\ncriteria:\n"
+        "  - {id: hasty, question: Did it act without looking, polarity: discourage, weight: 1}\n"
+        "  - {id: repeats_itself, rule: repeated_command, polarity: discourage, weight: 1}\n"
+    )
+    attempts = [make_trajectory(f"a/01/{n:02d}", task="a", sample=n) for n in range(3)]
+    found = [shows("hasty", 1, value=0.04), shows("hasty", 1, value=0.8), shows("repeats_itself", 1, value=0.04)]
+    reports = [
+        Report(id=attempt.id, task_id="a", rubric="r", judge="", verdicts=[verdict], score=1.0)
+        for attempt, verdict in zip(attempts, found, strict=True)
+    ]
+    run = prepare(tmp_path, "{rules: [], mask_steps: [hasty, repeats_itself]}", attempts, reports)
+    run.recipe.score.rubric = str(rubric)
+    select.run(run.recipe, run, 1)
+    learnt = Records(run.stage(1, "select").path / "examples.jsonl", Example)
+    assert [example.steps for example in learnt] == [[1, 2], [2], [2]]
+    likely, unlikely = (
+        Candidate(**{**vars(candidate("a", 1.0, verdicts=[shows("hasty", 2, value=value)])), "asked": {"hasty"}})
+        for value in (0.8, 0.04)
+    )
+    weighed = Imitate(step_weights={"hasty": 0.5})([likely, unlikely])
+    assert [example.weights for example in weighed.examples] == [[1.0, 0.5, 1.0], []]
+
+
 def test_the_stage_masks_pairs_and_counts_what_teaches_nothing(tmp_path: Path) -> None:
     attempts = [make_trajectory(f"a/01/{n:02d}", task="a", sample=n) for n in range(3)]
     attempts.append(make_trajectory("a/01/03", task="a", tokens=[TokenRow(ids=list(range(9)), spans=[(4, 8, 1)])]))
