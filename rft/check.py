@@ -149,9 +149,12 @@ def _build_others(recipe: Recipe) -> None:
 
 def servers(recipe: Recipe) -> Iterator[tuple[str, Any]]:
     """Who is answered by servers that the stages start, and their plug-in."""
-    sections = ("policy", recipe.policy.inference), ("teacher", recipe.collect.inference)
-    for who, section in sections:
+    sections = (
+        ("policy", "policy.inference", recipe.policy.inference),
+        ("teacher", "collect.inference", recipe.collect.inference),
+    )
+    for who, where, section in sections:
         if section is not None:
-            engine = build("inference", section, "policy.inference" if who == "policy" else "collect.inference")
+            engine = build("inference", section, where)
             if all(hasattr(engine, name) for name in ("serve", "missing", "summary")):
                 yield who, engine

@@ -7,7 +7,7 @@ from typing import Any
 
 from rft import plugins
 from rft.environments import facts, grading, snapshots, trying
-from rft.environments.python import Built, Needs, build, check_building
+from rft.environments.python import BUILD_TIMEOUT, Built, Needs, build, check_building
 from rft.errors import RecipeError
 from rft.interfaces import SandboxProvider, StartState
 from rft.types import Outcome, Task
@@ -33,7 +33,7 @@ class Made:
     """Where tests run while tasks are made."""
     grading_timeout: float = 120.0
     """Seconds that the tests of one attempt, or of one candidate, may take."""
-    build_timeout: float = 1800.0
+    build_timeout: float = BUILD_TIMEOUT
     """Seconds that building a task's Python environment may take, the first time that it is wanted on a machine."""
     setup_code: str = "confined"
     """Installing a project runs its setup code. `confined`: inside bubblewrap; `trusted`: as the user who runs rft."""

@@ -25,6 +25,8 @@ from rft.store import digest
 
 WORK = "/testbed"
 """Where container images and bubblewrap have a task's tree; elsewhere it is found from where a command runs."""
+BUILD_TIMEOUT = 1800.0
+"""Seconds that building an environment may take where nobody says otherwise."""
 LAYOUT = 1
 """Raised when an environment is built in another way, so that those in the cache are not taken for it."""
 SETUP_CODE = ("confined", "trusted")
@@ -75,7 +77,7 @@ class Built:
 
 
 def build(
-    name: str, needs: Needs, source: object, fill: Fill, *, setup_code: str = "confined", within: float = 1800.0
+    name: str, needs: Needs, source: object, fill: Fill, *, setup_code: str = "confined", within: float = BUILD_TIMEOUT
 ) -> Built:
     """The environment for a project whose tree `fill` writes and `source` identifies; built once, in so many seconds,
     and kept.
@@ -104,7 +106,7 @@ def build(
     return Built((place / "venv", prefix), place / "generated")
 
 
-def download(requirement: str, *, setup_code: str = "confined", within: float = 1800.0) -> Path:
+def download(requirement: str, *, setup_code: str = "confined", within: float = BUILD_TIMEOUT) -> Path:
     """A package's source distribution, fetched once by pip, which runs the package's setup code to learn what it is.
 
     Raises EnvironmentFault.

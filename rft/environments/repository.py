@@ -57,7 +57,7 @@ class Repository:
     """The folder of tasks, or one task's directory."""
     grading_timeout: float = 300.0
     """Seconds that the tests of one attempt may take."""
-    build_timeout: float = 1800.0
+    build_timeout: float = python.BUILD_TIMEOUT
     """Seconds that building a task's Python environment may take, the first time that it is wanted on a machine."""
     setup_code: str = "confined"
     """Installing a project runs its setup code. `confined`: inside bubblewrap; `trusted`: as the user who runs rft."""

@@ -57,7 +57,7 @@ class SweBench:
     """The share of the rows in the split `heldout`."""
     grading_timeout: float = 900.0
     """Seconds that the tests of one attempt may take."""
-    build_timeout: float = 1800.0
+    build_timeout: float = python.BUILD_TIMEOUT
     """Seconds that building a task's Python environment may take, the first time that it is wanted on a machine."""
     setup_code: str = "confined"
     """Installing a project runs its setup code. `confined`: inside bubblewrap; `trusted`: as the user who runs rft."""
