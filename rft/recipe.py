@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args, get_type_hints
 
 import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -79,8 +79,8 @@ class Collect:
 
     imports: Imports | None = None
     """The first round's attempts are read from files, and none is made; `rft import` fills it in."""
-
     split: str = "train"
+    """Which of the environment's tasks are attempted."""
     tasks: int | None = None
     """How many tasks, drawn by seed, differently in each round; all of them when left out."""
     samples: int = 4
@@ -189,8 +189,9 @@ class Train:
     workers: int = 1
     """Training processes."""
     ray: Section | None = None
-    """Options of ray.train.ScalingConfig, as they are: Ray Train spreads the workers over the cluster of RAY_ADDRESS,
-    whose nodes all see the run's folder. Left out: they run where the driver does."""
+    """Options of ray.train.ScalingConfig, as they are: Ray Train spreads the workers over the cluster of
+    `collect.pool.address` or RAY_ADDRESS, whose nodes all see the run's folder. Left out: they run where the driver
+    does."""
     deepspeed: str | None = None
     """A name in launch/deepspeed, or a path."""
     update: int | None = None
@@ -215,6 +216,7 @@ class Evaluate:
     rubric: str | None = None
     """What held-out attempts are scored by, so that what selects is not what measures; `score.rubric` when left out."""
     splits: list[str] = field(default_factory=lambda: ["heldout"])
+    """Which of the environment's tasks; the first decides what is promoted."""
     tasks: int | None = None
     """How many tasks of each split; all of them when left out."""
     samples: int = 2
@@ -232,6 +234,7 @@ class Compare:
     arms: dict[str, Section] = MISSING
     """Arm name to the dotted keys that it changes."""
     seeds: list[int] = field(default_factory=lambda: [0])
+    """What `seed` is in the runs of each arm."""
     control: str = MISSING
     """The arm that the others are held against."""
 
@@ -245,7 +248,9 @@ class Recipe:
     runs: str = "runs"
     """Where runs are kept."""
     seed: int = 0
+    """What all draws follow from: of tasks, of the policy's tokens, of the order of training."""
     rounds: int = 1
+    """How often the five stages are gone through."""
     policy: Policy = field(default_factory=Policy)
     environment: Section = field(default_factory=dict)
     """Where tasks come from and what success means. A recipe that only imports does without."""
@@ -259,7 +264,20 @@ class Recipe:
     train: Train = field(default_factory=Train)
     evaluate: Evaluate = field(default_factory=Evaluate)
     tracking: Section = field(default_factory=lambda: {"use": "jsonl"})
+    """Who else is told the numbers of each stage."""
     compare: Compare | None = None
+    """`rft run` runs the arms of this, and sets them against each other."""
+
+
+def sections(kind: type) -> dict[str, type]:
+    """The typed sections that stand in a section, or may: name to dataclass."""
+    hints = get_type_hints(kind)
+    return {
+        name: section
+        for name in (f.name for f in fields(kind))
+        for section in (hints[name], *get_args(hints[name]))
+        if is_dataclass(section) and isinstance(section, type)
+    }
 
 
 def load(name: str, overrides: list[str] | None = None) -> Recipe:
@@ -327,10 +345,12 @@ def change(config: DictConfig, key: str, value: Any) -> None:
 def _typed(config: DictConfig, path: list[str], value: Any) -> Any:
     """The value as its typed section wants it; sections on the way to it that were left out are begun."""
     node: Any = config
+    kind: type = Recipe
     for place, name in enumerate(path, 1):
-        kind = _SECTIONS.get(name)
-        if kind is None:
+        inner = sections(kind)
+        if name not in inner:
             return value
+        kind = inner[name]
         if place == len(path):
             return OmegaConf.merge(OmegaConf.structured(kind), value) if isinstance(value, dict | DictConfig) else value
         if node[name] is None:
@@ -436,36 +456,18 @@ def _merge_checked(data: dict[str, Any], where: str) -> DictConfig:
     return cast(DictConfig, merged)
 
 
-def _check_keys(data: Any, kind: Any, where: str) -> None:
+def _check_keys(data: Any, kind: type, where: str) -> None:
     """Unknown keys of the typed sections, wherever they stand, answered with the nearest known one."""
     if not isinstance(data, dict | DictConfig):
         return
-    known = {f.name: f.type for f in fields(kind)}
+    known, inner = [f.name for f in fields(kind)], sections(kind)
     for key, value in cast(dict[str, Any], data).items():
         if key not in known:
             raise RecipeError(
                 f"{where}: unknown key '{key}'; expected one of {', '.join(known)}.{did_you_mean(str(key), known)}"
             )
-        inner = _SECTIONS.get(str(key)) if is_dataclass(kind) else None
-        if inner is not None:
-            _check_keys(value, inner, f"{where}: {key}")
-
-
-_SECTIONS: dict[str, Any] = {
-    "policy": Policy,
-    "judging": Judging,
-    "sampling": Sampling,
-    "collect": Collect,
-    "imports": Imports,
-    "score": Score,
-    "budget": Budget,
-    "audit": Audit,
-    "select": Select,
-    "train": Train,
-    "grpo": Grpo,
-    "evaluate": Evaluate,
-    "compare": Compare,
-}
+        if key in inner:
+            _check_keys(value, inner[key], f"{where}: {key}")
 
 
 def _nest(key: str, value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -18,8 +19,12 @@ class Nodes:
     """A head and nodes beside it."""
 
     def __init__(self, beside: int, cores: int = 1, head_cores: int = 1) -> None:
-        os.environ.update({**DEFAULTS, "RAY_AUTH_MODE": "disabled"})
+        os.environ.update({**DEFAULTS, "RAY_AUTH_MODE": "token"})
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        from ray._raylet import Config
         from ray.cluster_utils import Cluster
+
+        Config.initialize("")  # a test before this one may have loaded Ray, which then knows of no token
 
         head = {"num_cpus": head_cores, "_system_config": QUICK, **SMALL}
         self.cluster: Any = _patiently(lambda: Cluster(initialize_head=True, head_node_args=head))

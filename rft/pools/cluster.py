@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import Any
 
 from rft.errors import StageError
 
-STAYS = ["runs", "wandb", ".venv", ".git"]
-"""What is not sent along with a folder."""
+STAYS = ["runs", "wandb", ".venv", ".git", ".env"]
+"""What is not sent along with a folder: what is large, and keys."""
 DEFAULTS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_SCHEDULER_EVENTS": "0",
@@ -57,7 +58,10 @@ def connected(address: str | None, *, ship: bool, cores: int) -> Iterator[None]:
 def first_line(error: BaseException) -> str:
     """What an error of Ray's says first, at most 300 characters; its type where it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    # A first line that ends in a colon says what follows: of versions that differ, which they are.
+    return (" ".join(lines) if lines[0].endswith(":") else lines[0])[:300]
 
 
 def stands_here(ship: bool) -> bool:
@@ -78,8 +82,12 @@ def _in_job() -> bool:
 
 
 def _own_cluster(path: str, cores: int) -> dict[str, Any]:
-    """Workers inherit the environment, which spares the start of an agent process for it."""
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    """Workers inherit the environment, which spares the start of an agent process for it.
+
+    Ray asks a token of whoever connects to a cluster that it starts: one of this process's own, and no file, so that no
+    other user of the machine can run code here.
+    """
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     os.environ["PYTHONPATH"] = path
     # More logical cores than there are, where the recipe asks for more actors than the machine has cores.
     return {"num_cpus": max(os.cpu_count() or 1, cores), "include_dashboard": False}

@@ -36,7 +36,7 @@ class Ray:
     address: str | None = None
     """A running cluster (`auto`, `ray://…`); left out: RAY_ADDRESS, or a cluster of its own on this machine."""
     ship: bool = False
-    """Send this folder (plug-ins, rubrics, data; not runs, wandb, .venv, .git) to nodes that do not share it."""
+    """Send this folder (plug-ins, rubrics, data; not runs, wandb, .venv, .git, .env) to nodes that do not share it."""
     tries: int = 3
     """How often an item is tried when its actor dies, before its loss is recorded."""
     boot: float = 900.0

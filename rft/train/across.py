@@ -24,7 +24,7 @@ def train_across(spec: Spec) -> None:
     from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
     assert spec.ray is not None
-    with connected(None, ship=False, cores=2 * spec.workers):
+    with connected(spec.address, ship=False, cores=2 * spec.workers):
         trainer = TorchTrainer(
             _rank,
             train_loop_config={"spec": msgspec.json.encode(spec), "place": str(Path.cwd())},

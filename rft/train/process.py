@@ -44,6 +44,8 @@ class Spec(Record, frozen=True, kw_only=True):
     update: int | None = None
     ray: dict[str, Any] | None = None
     """Options of ray.train.ScalingConfig where the workers are spread over a cluster."""
+    address: str | None = None
+    """That cluster, where it is not RAY_ADDRESS's."""
     deepspeed: str | None
     lora: dict[str, Any] | None
     quantization: dict[str, Any] | None = None

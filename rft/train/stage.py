@@ -71,6 +71,7 @@ def _spec(recipe: Recipe, run: Run, round: int, stage: Stage, examples: Path) ->
         workers=train.workers,
         update=train.update,
         ray=train.ray,
+        address=recipe.collect.pool.get("address"),
         deepspeed=str(deepspeed_path(train.deepspeed)) if train.deepspeed else None,
         lora=train.lora,
         quantization=train.quantization,

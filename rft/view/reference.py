@@ -12,20 +12,6 @@ from typing import Any
 from rft import recipe
 from rft.plugins import NAMES, find
 
-SECTIONS = (
-    ("", recipe.Recipe),
-    ("policy.", recipe.Policy),
-    ("policy.sampling.", recipe.Sampling),
-    ("collect.", recipe.Collect),
-    ("score.", recipe.Score),
-    ("score.budget.", recipe.Budget),
-    ("score.audit.", recipe.Audit),
-    ("select.", recipe.Select),
-    ("train.", recipe.Train),
-    ("train.grpo.", recipe.Grpo),
-    ("evaluate.", recipe.Evaluate),
-    ("compare.", recipe.Compare),
-)
 OPENING = """# Reference
 
 Every key of a recipe, and every name that `use:` knows with its options. Made from the code by `make docs`.
@@ -34,7 +20,7 @@ Every key of a recipe, and every name that `use:` knows with its options. Made f
 
 def render() -> str:
     """The whole page as Markdown."""
-    parts = [OPENING, "## Recipe keys\n", _table([row for prefix, kind in SECTIONS for row in _rows(kind, prefix)])]
+    parts = [OPENING, "## Recipe keys\n", _table(_keys(recipe.Recipe, ""))]
     for kind, names in NAMES.items():
         parts.append(f"## `use:` names: {kind}\n")
         for name in names:
@@ -42,6 +28,12 @@ def render() -> str:
             rows = _rows(target, "")
             parts.append(f"### {name}\n\n{_summary(target)}\n" + (f"\n{_table(rows)}" if rows else ""))
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _keys(kind: type, prefix: str) -> list[tuple[str, str, str]]:
+    """The rows of a section, and then of the sections in it."""
+    inner = recipe.sections(kind).items()
+    return _rows(kind, prefix) + [row for name, section in inner for row in _keys(section, f"{prefix}{name}.")]
 
 
 def _rows(kind: Any, prefix: str) -> list[tuple[str, str, str]]:

@@ -27,6 +27,8 @@ from rft.environments.kata import Kata
 class Noted(Kata):
     def start_state(self, task):
         assert Path("notes.txt").read_text() == "of ours", "data of the folder"
+        there = "ray" in Path.cwd().parts  # the folder's copy on the node
+        assert not (there and Path(".env").exists()), "keys of the user's"
         return super().start_state(task)
 """
 RECIPE = """
@@ -46,6 +48,7 @@ def folder(tmp_path: Path) -> Path:
     path.mkdir()
     (path / "ours.py").write_text(PLUGINS)
     (path / "notes.txt").write_text("of ours")
+    (path / ".env").write_text("HF_TOKEN=secret")
     (path / "script.json").write_text(json.dumps({"default": ["```bash\nsubmit\n```"]}))
     (path / "recipe.yaml").write_text(RECIPE.format(runs=tmp_path / "shared"))
     return path

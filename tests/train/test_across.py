@@ -19,10 +19,9 @@ TRL = {"bf16": False, "gradient_accumulation_steps": 1, "per_device_train_batch_
 
 
 @pytest.fixture
-def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+def nodes() -> Iterator[Nodes]:
     """A head without cores of its own for workers and two nodes beside it, so that two workers are on two nodes."""
     made = Nodes(beside=2, cores=1, head_cores=0)
-    monkeypatch.setenv("RAY_ADDRESS", made.address)
     yield made
     made.lose_all()
 
@@ -34,12 +33,15 @@ def curve(run: Run) -> list[float]:
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_two_nodes_learn_what_two_processes_learn_and_one_that_is_lost_is_told(make_run: MakeRun, nodes: Nodes) -> None:
+def test_two_nodes_learn_what_two_processes_learn_and_one_that_is_lost_is_told(
+    make_run: MakeRun, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     examples = make_examples(24)
     trl = {**TRL, "num_train_epochs": 3}
     recipe, beside = make_run(examples, "beside", workers=2, trl=trl)
     train.run(recipe, beside, 1)
     recipe, across = make_run(examples, "across", workers=2, ray={}, trl=trl)
+    recipe.collect.pool = {"use": "ray", "address": nodes.address}
     train.run(recipe, across, 1)
     across.stage(1, "train").verify()
     assert len(curve(across)) == 18 and curve(across) == pytest.approx(curve(beside), abs=1e-5)
@@ -47,6 +49,7 @@ def test_two_nodes_learn_what_two_processes_learn_and_one_that_is_lost_is_told(m
     recipe, struck = make_run(
         examples, "struck", workers=2, ray={}, trl={**trl, "num_train_epochs": 60, "save_steps": 5}
     )
+    monkeypatch.setenv("RAY_ADDRESS", nodes.address)
     folder = struck.stage(1, "train").path
     striker = threading.Thread(target=lose_at, args=(nodes, folder / "log.jsonl", 12))
     striker.start()

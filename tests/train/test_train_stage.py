@@ -1,5 +1,6 @@
 """The stage as users run it: its own process, killed and gone on with."""
 
+import contextlib
 import json
 import os
 import signal
@@ -24,7 +25,11 @@ LONG = {"num_train_epochs": 15, "save_steps": 4, "learning_rate": 1e-2}
 
 
 def trainers(parent: psutil.Process) -> list[psutil.Process]:
-    return [child for child in parent.children(recursive=True) if "rft.train.worker" in " ".join(child.cmdline())]
+    found = []
+    for child in parent.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):  # another test's, ending
+            found += [child] if "rft.train.worker" in " ".join(child.cmdline()) else []
+    return found
 
 
 def kill_trainer_at(log: Path, step: int) -> None:
