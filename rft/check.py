@@ -120,11 +120,12 @@ class Check:
             plan = self.sandboxes.plan(images(work.tasks(recipe.rounds)))
             if plan:
                 yield "images", plan
-        count, how = work.first_round
-        yield "attempts a round", how
-        yield from judging.rows(
-            recipe, self.scorer, count, made or work.run.stage(1, "collect").path / "trajectories.jsonl"
-        )
+        if recipe.rounds:
+            count, how = work.first_round
+            yield "attempts a round", how
+            yield from judging.rows(
+                recipe, self.scorer, count, made or work.run.stage(1, "collect").path / "trajectories.jsonl"
+            )
         for split, tasks in work.held_out.items():
             yield f"evaluate {split}", f"{len(tasks)} tasks x {recipe.evaluate.samples} samples"
         yield "attempts in all", f"{work.attempts} over {recipe.rounds} rounds and {work.evaluations} evaluations"

@@ -1,9 +1,12 @@
 """`rft check --probe N`: a few attempts, made in a scratch folder, and what they say of the whole run."""
 
+import contextlib
 import dataclasses
 import math
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 from statistics import mean
 
 from rft import loop
@@ -25,11 +28,25 @@ def probe(recipe: Recipe, attempts: int) -> list[tuple[str, str]]:
         raise RecipeError(f"check --probe: {attempts} attempts; expected at least 1.")
     check = Check(recipe)
     check.rows()  # what is wrong is said before attempts are made
-    with tempfile.TemporaryDirectory(prefix="rft-probe-") as folder:
+    with _scratch(Path(recipe.runs)) as folder:
         stage = loop.one_stage(_reduced(recipe, folder, attempts), 1, "collect").stage(1, "collect")
         path = stage.path / "trajectories.jsonl"
         rows = _rows(check.work.attempts, list(Records(path, Trajectory)), stage.require().seconds, path.stat().st_size)
         return [*check.rows(path), *rows]
+
+
+@contextlib.contextmanager
+def _scratch(runs: Path) -> Iterator[str]:
+    """A folder beside the runs, so that all nodes see it where they see these. Nothing of it stays."""
+    is_new = not runs.exists()
+    runs.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".probe-", dir=runs) as folder:
+            yield folder
+    finally:
+        if is_new:
+            with contextlib.suppress(OSError):
+                runs.rmdir()
 
 
 def _reduced(recipe: Recipe, folder: str, attempts: int) -> Recipe:

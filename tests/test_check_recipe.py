@@ -34,6 +34,12 @@ def test_a_policy_from_scratch_needs_someone_else_to_make_the_first_attempts(tmp
     assert rows(recipe)["attempts in all"].endswith("1 rounds and 1 evaluations")
 
 
+def test_a_recipe_of_no_rounds_only_measures(tmp_path: Path) -> None:
+    says = rows(make(tmp_path, "rounds=0", "evaluate.tasks=3"))
+    assert says["attempts in all"] == "6 over 0 rounds and 1 evaluations" and "disk" in says
+    assert not says.keys() & {"attempts a round", "training batch", "training memory"}
+
+
 @dataclass(kw_only=True)
 class Counted(Kata):
     """Tasks of kata, and how often they were asked for."""

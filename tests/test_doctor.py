@@ -80,6 +80,9 @@ def test_a_probe_says_what_a_run_will_take_and_leaves_nothing(recipe: str, capsy
     out = capsys.readouterr().out
     assert "4 attempts in" in out and "1.0 steps each" in out and "for all 14" in out
     assert not Path("runs").exists()
+    Path("runs/mine").mkdir(parents=True)
+    assert cli.main(["check", recipe, "--probe", "1"]) == 0
+    assert [path.name for path in Path("runs").iterdir()] == ["mine"]
     broken = "policy.inference={use: endpoint, url: 'http://127.0.0.1:9/v1', tries: 1}"
     assert cli.main(["check", recipe, broken, "--probe", "2"]) == 0
     assert "2 broke down (inference)" in capsys.readouterr().out, "breakdowns are what a probe is to find"

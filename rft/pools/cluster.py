@@ -46,16 +46,14 @@ def connected(address: str | None, *, ship: bool, cores: int) -> Iterator[None]:
         # `local`: without it Ray would join whichever cluster was last started on this machine
         ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **settings)
     except Exception as error:  # no cluster there, a version that differs, a folder too large, a machine too busy
-        raise StageError(
-            f"ray: {address or 'a cluster of its own'}: {first_line(error)} Look at `ray status`."
-        ) from None
+        raise StageError(f"ray: {address or 'a cluster of its own'}: {ray_says(error)} Look at `ray status`.") from None
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def first_line(error: BaseException) -> str:
+def ray_says(error: BaseException) -> str:
     """What an error of Ray's says first, at most 300 characters; its type where it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rft.errors import RftError, StageError
 from rft.interfaces import Doing
-from rft.pools.cluster import first_line, stands_here
+from rft.pools.cluster import ray_says, stands_here
 from rft.pools.watch import Watch, doing
 from rft.progress import say
 
@@ -157,7 +157,7 @@ class Crew:
                 self._end(flight.actor)  # a lost result says nothing of the actor that made it
                 self._fill()
             if flight.tries >= self.pool.tries:
-                return lost(flight.item, f"its worker died {flight.tries} times: {flight.why or first_line(error)}")
+                return lost(flight.item, f"its worker died {flight.tries} times: {flight.why or ray_says(error)}")
             self.owed.append((flight.item, flight.tries + 1))
             return _NOTHING
 
@@ -312,7 +312,7 @@ class _Actor:
             self._stand_where_the_driver_stands()
             self._worker = self._make_worker()
         except Exception as error:  # whatever a plug-in raises is the driver's to report
-            return str(error) if isinstance(error, RftError) else f"{type(error).__name__}: {first_line(error)}"
+            return str(error) if isinstance(error, RftError) else f"{type(error).__name__}: {ray_says(error)}"
         return ""
 
     def _stand_where_the_driver_stands(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from rft.errors import StageError
-from rft.pools.cluster import connected, first_line
+from rft.pools.cluster import connected, ray_says
 from rft.train.process import Spec, lost
 
 START_TRIES = 3
@@ -61,4 +61,4 @@ def _rank(given: dict[str, Any]) -> None:
 def _first(error: BaseException) -> str:
     """Why, in a line: of a lost process where one is named."""
     causes = getattr(error, "worker_failures", None) or {0: error}
-    return first_line(next(iter(causes.values()))).rstrip(".")
+    return ray_says(next(iter(causes.values()))).rstrip(".")

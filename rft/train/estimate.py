@@ -31,6 +31,11 @@ TRAJECTORY_BYTES = 60_000
 
 def rows(recipe: Recipe, attempts: int) -> list[tuple[str, str]]:
     """(what, how much) of training, for a recipe whose run makes `attempts` in all."""
+    learning = _learning(recipe) if recipe.rounds else []
+    return [*learning, ("disk", f"about {disk(recipe, attempts) / GIB:.2g} GiB for the whole run{left_out(recipe)}")]
+
+
+def _learning(recipe: Recipe) -> list[tuple[str, str]]:
     found = [("select", remark)] if (remark := one_sided(recipe)) else []
     found.append(("training batch", _batch(recipe)))
     needed = memory(recipe)
@@ -39,7 +44,6 @@ def rows(recipe: Recipe, attempts: int) -> list[tuple[str, str]]:
         length, basis = longest_row(recipe)
         how = f"about {needed / GIB:.2g} GiB in each process for a row of {length:,} tokens ({basis})"
     found.append(("training memory", how))
-    found.append(("disk", f"about {disk(recipe, attempts) / GIB:.2g} GiB for the whole run{left_out(recipe)}"))
     return found
 
 

@@ -99,13 +99,14 @@ def _shared_out(train: Batching, update: int, given: int | None, most: int) -> t
     if "gradient_accumulation_steps" in train.trl:
         raise RecipeError("train.trl.gradient_accumulation_steps: follows from train.update. Leave one of the two out.")
     each, left = divmod(update, train.workers)
-    least = 2 if train.method == "kto" else 1
-    rows = given or next((size for size in range(most, least - 1, -1) if each % size == 0), least)
-    if left or each < 1 or each % rows:
+    least = given or (2 if train.method == "kto" else 1)
+    if left or each < 1 or each % least:
+        at_once = f" that read {least} at once" if least > 1 else ""
         raise RecipeError(
-            f"train.update: {update} rows cannot be shared by {train.workers} workers that read {rows} at once; "
-            f"expected a multiple of {train.workers * rows}."
+            f"train.update: {update} rows cannot be shared by {train.workers} workers{at_once}; "
+            f"expected a multiple of {train.workers * least}."
         )
+    rows = given or next(size for size in range(most, 0, -1) if each % size == 0)
     return rows, each // rows
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from rft.pools.cluster import connected, first_line
+from rft.pools.cluster import connected, ray_says
 
 STRANGER = """
 import ray
@@ -48,15 +48,15 @@ def test_versions_that_differ_are_both_named() -> None:
         "Version mismatch: The cluster was started with:\n    Ray: 2.60.0\n    Python: 3.11.7\n"
         "This process on node 10.0.0.5 was started with:\n    Ray: 2.58.0\n    Python: 3.11.7\n"
     )
-    assert first_line(error).startswith(
+    assert ray_says(error).startswith(
         "Version mismatch: The cluster was started with: Ray: 2.60.0 Python: 3.11.7 This process"
     )
-    assert "Ray: 2.58.0" in first_line(error)
+    assert "Ray: 2.58.0" in ray_says(error)
 
 
-def test_an_error_is_told_by_its_first_line_or_its_type() -> None:
-    assert first_line(RuntimeError("\n  no cluster at 10.0.0.5\nTraceback (most recent call last):")) == (
+def test_an_error_is_told_by_its_ray_says_or_its_type() -> None:
+    assert ray_says(RuntimeError("\n  no cluster at 10.0.0.5\nTraceback (most recent call last):")) == (
         "no cluster at 10.0.0.5"
     )
-    assert first_line(TimeoutError()) == "TimeoutError"
-    assert len(first_line(RuntimeError("x" * 5000))) == 300
+    assert ray_says(TimeoutError()) == "TimeoutError"
+    assert len(ray_says(RuntimeError("x" * 5000))) == 300
