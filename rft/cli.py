@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 
     show = _add(commands, "show", "a row for each round; one attempt with its verdicts in the margin", _show)
     show.add_argument("run", metavar="RUN", help="a run's folder, or its name under runs/")
-    show.add_argument("trajectory", metavar="TRAJECTORY", nargs="?", help="an attempt's id, or the start of one")
+    show.add_argument("trajectory", metavar="TRAJECTORY", nargs="?", help="an attempt's id")
     show.add_argument("--tokens", action="store_true", help="the attempt's tokens as they are trained on, in colours")
     show.add_argument("--json", action="store_true", help="for machines")
 

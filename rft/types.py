@@ -226,7 +226,7 @@ class Trajectory(Record, frozen=True, kw_only=True):
     prefix_breaks: int = 0
     """Turns whose prompt did not extend what came before."""
     policy: str = ""
-    """Which model answered: a path with a digest, or a served model's name."""
+    """The round's policy, a path or a name on the hub; of an imported attempt, the model that answered."""
     protected: list[str] = []
     """Path patterns that the agent should leave alone (tests and their configuration)."""
     seconds: float = 0.0

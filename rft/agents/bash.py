@@ -50,7 +50,7 @@ class Bash:
     format_errors: int = 3
     """Stop after so many replies in a row that hold no command that can be run."""
     prompt: str = "bash"
-    """A shipped prompt's name (bash, terse), or a path to a template with the blocks `system` and `task`."""
+    """A shipped prompt's name (bash, bash_tools, terse), or a path to a template with blocks `system` and `task`."""
     tools: bool = False
     """Commands come as calls of a tool, not as blocks of text; the prompt bash_tools tells so."""
     _template: jinja2.Template = field(init=False, repr=False)

@@ -93,7 +93,7 @@ def train(spec: Spec) -> None:
 
 @contextlib.contextmanager
 def naming_the_longest(rows: Sequence[Row]) -> Iterator[None]:
-    """Raises StageError where memory runs out, with the row that it is likely to be: the longest is read first."""
+    """Raises StageError where memory runs out, with the row that it is likely to be, the longest."""
     try:
         yield
     except torch.OutOfMemoryError as error:
