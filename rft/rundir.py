@@ -128,17 +128,6 @@ class Stage:
         store.write_atomic(self.path / "manifest.json", msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
         return manifest
 
-    def verify(self) -> None:
-        """Hold the finished stage's files against its manifest. Raises StoreError that names the damaged one."""
-        manifest = self.require()
-        for name, expected in manifest.outputs.items():
-            path = self.run.path / name
-            if not path.exists() or store.digest_path(path) != expected:
-                raise StoreError(
-                    f"{path}: not what {self.name} wrote; its digest differs from the manifest's. "
-                    "Restore it, or redo the stage with --redo."
-                )
-
     def _relative(self, path: Path) -> str:
         """Relative, so that a run can be moved; what lies outside (a shipped rubric) goes by its name."""
         with contextlib.suppress(ValueError):

@@ -51,7 +51,7 @@ class Desk:
         self.line = line
         self.key = key
         self.port = recorder.port
-        self.client = CLIENT.with_options(base_url=recorder.url(key) + "/v1")
+        self.client = CLIENT.with_options(base_url=f"http://127.0.0.1:{recorder.port}/t/{key}/v1")
 
     def ask(self, *messages: Any, **options: Any) -> Any:
         return self.client.chat.completions.create(model="m", messages=list(messages), **options)

@@ -43,7 +43,6 @@ def test_two_nodes_learn_what_two_processes_learn_and_one_that_is_lost_is_told(
     recipe, across = make_run(examples, "across", workers=2, ray={}, trl=trl)
     recipe.collect.pool = {"use": "ray", "address": nodes.address}
     train.run(recipe, across, 1)
-    across.stage(1, "train").verify()
     assert len(curve(across)) == 18 and curve(across) == pytest.approx(curve(beside), abs=1e-5)
 
     recipe, struck = make_run(

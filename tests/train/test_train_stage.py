@@ -62,7 +62,6 @@ def test_a_killed_trainer_goes_on_to_the_weights_of_an_undisturbed_one(make_run:
     manifest = stage.require()
     assert manifest.metrics["loss_last"] < manifest.metrics["loss_first"]
     assert manifest.counts["learnt_tokens"] == 24 * 11 * 15
-    stage.verify()
 
 
 def test_a_killed_driver_leaves_no_trainer(make_run: MakeRun, tmp_path: Path) -> None:
@@ -177,6 +176,5 @@ def assert_one_curve(make_run: MakeRun, method: str, extra: dict[str, Any]) -> N
         train.run(recipe, run, 1)
         stage = run.stage(1, "train")
         curves.append([json.loads(line)["loss"] for line in (stage.path / "log.jsonl").read_text().splitlines()])
-        stage.verify()
     assert len(curves[0]) == 12 and curves[0][0] != curves[0][-1]
     assert curves[1] == pytest.approx(curves[0], abs=1e-4)

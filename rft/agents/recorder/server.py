@@ -50,9 +50,8 @@ class Place:
 class Recorder:
     """The server. It starts with the first attempt and lives as long as the process, or until `close`."""
 
-    def __init__(self, *, host: str = "127.0.0.1", port: int = 0) -> None:
-        self.host = host
-        self.port = port
+    def __init__(self) -> None:
+        self.port = 0
         self._places: dict[str, Place] = {}
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -76,10 +75,6 @@ class Recorder:
         finally:
             del self._places[place.key]
             asyncio.run_coroutine_threadsafe(entrance.close(), loop).result()
-
-    def url(self, key: str) -> str:
-        """An attempt's address on this machine, without `/v1`."""
-        return f"http://{self.host}:{self.port}/t/{key}"
 
     def close(self) -> None:
         """End the server. Safe to call twice."""
@@ -111,7 +106,7 @@ class Recorder:
                 self._thread = threading.Thread(target=self._loop.run_forever, name="recorder", daemon=True)
                 self._thread.start()
                 self._entrance = Entrance(self, None, limit=MAX_CONNECTIONS[1])
-                listening = self._entrance.listen(host=self.host, port=self.port)
+                listening = self._entrance.listen(host="127.0.0.1", port=self.port)
                 self.port = asyncio.run_coroutine_threadsafe(listening, self._loop).result()
             return self._loop
 

@@ -58,8 +58,6 @@ class Baseline:
 
     steady: frozenset[str]
     """Tests that passed in every run."""
-    flaky: tuple[str, ...]
-    """Tests that passed in some runs and not in others."""
     touching: dict[Place, list[str]]
     """Function to the steady tests that call it, in the order of the suite."""
     in_file: dict[str, list[str]]
@@ -130,8 +128,7 @@ def _kept(path: Path, make: Callable[[], T], kind: type[T]) -> T:
 
 def _baseline(where: str, seen: Observed, runs: list[dict[str, str]]) -> Baseline:
     every = [seen.statuses, *runs]
-    passes = {name: [run.get(name) == "passed" for run in every] for name in seen.touched}
-    steady = [name for name in passes if all(passes[name])]
+    steady = [name for name in seen.touched if all(run.get(name) == "passed" for run in every)]
     if not steady:
         raise EnvironmentFault(f"{where}: none of its tests passes on the clean package; expected a suite that does.")
     touching: dict[Place, list[str]] = defaultdict(list)
@@ -145,7 +142,6 @@ def _baseline(where: str, seen: Observed, runs: list[dict[str, str]]) -> Baselin
             touching[place].append(name)
     return Baseline(
         steady=frozenset(steady),
-        flaky=tuple(name for name in passes if any(passes[name]) and not all(passes[name])),
         touching=dict(touching),
         in_file=dict(in_file),
         suspects=suspects,
