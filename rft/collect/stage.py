@@ -112,7 +112,7 @@ def _results(
         getattr(pool, "connected", contextlib.nullcontext)(),
         served(inference, model, folder) as section,
     ):
-        plan = Plan(recipe=recipe, model=model, inference=section, label=model)
+        plan = Plan(recipe=recipe, model=model, inference=section)
         yield pool.run(plan.make_worker, wanted.values(), lost)
 
 

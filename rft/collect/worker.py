@@ -33,10 +33,9 @@ class Plan:
 
     recipe: Recipe
     model: str
+    """The round's policy, and what the records call it."""
     inference: dict[str, Any]
     """The `use:` section of the engine that answers."""
-    label: str
-    """What the records call the policy."""
 
     def make_worker(self) -> "Worker":
         """The worker, in the process where this is called."""
@@ -48,7 +47,7 @@ class Worker:
 
     def __init__(self, plan: Plan) -> None:
         recipe = plan.recipe
-        self.label = plan.label
+        self.model = plan.model
         self.environment: Environment = build("environment", recipe.environment, "environment")
         self.sandboxes: SandboxProvider = build("sandbox", recipe.sandbox, "sandbox")
         if problem := self.sandboxes.missing():  # on this node, which would break attempt after attempt
@@ -72,7 +71,7 @@ class Worker:
             self.clocks.pop(owed.id, None)
         return _record(
             owed,
-            policy=self.label,
+            policy=self.model,
             protected=list(self.environment.protected),
             seconds=round(time.monotonic() - began, 4),
             **attempt.fields(),

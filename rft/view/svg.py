@@ -32,7 +32,7 @@ class Line:
     points: Sequence[Point]
 
 
-def lines(series: Sequence[Line], *, title: str, x_title: str = "round") -> Markup:
+def lines(series: Sequence[Line], *, title: str) -> Markup:
     """Rates over rounds: a band for the interval, a mark for the value, the name at the line's end."""
     drawn = [line for line in series if line.points]
     if not drawn:
@@ -44,7 +44,7 @@ def lines(series: Sequence[Line], *, title: str, x_title: str = "round") -> Mark
         across = (point.x - xs[0]) / max(1, xs[-1] - xs[0])
         return _LEFT + 14 + across * (WIDTH - _LEFT - _RIGHT - 28), _up(value / top)
 
-    parts = [_grid(top), _rounds(xs, x_title)]
+    parts = [_grid(top), _rounds(xs)]
     labels = _spread([place(line.points[-1], line.points[-1].value)[1] for line in drawn], 46.0)
     for line, label in zip(drawn, labels, strict=True):
         upper = [place(point, point.high) for point in line.points]
@@ -205,14 +205,14 @@ def _grid(top: float) -> Markup:
     return Markup("").join(parts)
 
 
-def _rounds(xs: list[int], title: str) -> Markup:
+def _rounds(xs: list[int]) -> Markup:
     """Every round, or as many as there is room for, the last one always."""
     every = math.ceil(len(xs) / 12)
     parts = []
     for number, x in enumerate(xs):
         if number % every == 0 or x == xs[-1]:
             place = _LEFT + 14 + (x - xs[0]) / max(1, xs[-1] - xs[0]) * (WIDTH - _LEFT - _RIGHT - 28)
-            parts.append(_text(place, HEIGHT - 14, f"{title} {x}" if number == 0 else str(x), "tick", anchor="middle"))
+            parts.append(_text(place, HEIGHT - 14, f"round {x}" if number == 0 else str(x), "tick", anchor="middle"))
     return Markup("").join(parts)
 
 

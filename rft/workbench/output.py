@@ -93,9 +93,9 @@ def number(value: float | None, digits: int = 2) -> str:
     return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
-def between(low: float | None, high: float | None, *, digits: int = 2) -> str:
+def between(low: float | None, high: float | None) -> str:
     """`[0.31, 0.52]`, or nothing where there is no interval."""
-    return "" if low is None or high is None else f"[{number(low, digits)}, {number(high, digits)}]"
+    return "" if low is None or high is None else f"[{number(low)}, {number(high)}]"
 
 
 def _text(words: str) -> Text:

@@ -139,7 +139,7 @@ def test_a_sandbox_that_cannot_work_stops_before_the_first_attempt(tmp_path: Pat
     recipe = make(tmp_path, repository, f"sandbox={{use: '{__name__}:Absent'}}")
     with pytest.raises(StageError, match="sandbox: absent is not installed"):
         collect.run(recipe, Run(recipe), 1)
-    plan = Plan(recipe=recipe, model="m", inference=recipe.policy.inference, label="m")
+    plan = Plan(recipe=recipe, model="m", inference=recipe.policy.inference)
     with pytest.raises(SandboxError, match="sandbox: absent is not installed"):
         plan.make_worker()  # on its own node, where it would break every attempt that it takes
 
