@@ -268,7 +268,7 @@ def online_or_not() -> tuple[Literal["online", "offline", "disabled"], str]:
 def without_secrets(value: Any, key: str = "") -> Any:
     """A recipe without its secrets: text under keys such as `api_key`, and user names and passwords in URLs.
 
-    Names of environment variables (`key_env`) and numbers (`max_tokens`) are no secrets.
+    Names of environment variables (`key_variable: MY_KEY`) and numbers (`max_tokens`) are no secrets.
     """
     if isinstance(value, dict):
         return {inner: without_secrets(item, str(inner)) for inner, item in value.items()}
@@ -277,7 +277,8 @@ def without_secrets(value: Any, key: str = "") -> Any:
     if not isinstance(value, str) or not value:
         return value
     words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", key).lower().replace("-", "_").split("_")
-    if words[-1] != "env" and _SECRET_WORDS & set(words):
+    is_name = words[-1] == "variable" and re.fullmatch("[A-Z][A-Z0-9_]*", value)
+    if not is_name and _SECRET_WORDS & set(words):
         return "<redacted>"
     with contextlib.suppress(ValueError):
         parts = urlsplit(value)

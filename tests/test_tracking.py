@@ -78,14 +78,15 @@ def test_recipe_sections_build_trackers() -> None:
 
 def test_secrets_never_leave_the_recipe() -> None:
     recipe = {
-        "score": {"judge": {"api_key": "sk-1", "apiKey": "sk-2", "key_env": "JUDGE_KEY", "votes": 3}},
+        "score": {"judge": {"api_key": "sk-1", "apiKey": "sk-2", "key_variable": "JUDGE_KEY", "votes": 3}},
         "policy": {"sampling": {"max_tokens": 512}, "auth_token": "t", "nested": [{"PASSWORD": "p", "name": "n"}]},
         "headers": {"Authorization": "Bearer x", "X-Api-Key": "y"},
         "url": "https://user:hunter2@judge:8000/v1?x=1",
         "token": ["a", "b"],
+        "token_variable": "sk-3",
     }
     assert without_secrets(recipe) == {
-        "score": {"judge": {"api_key": "<redacted>", "apiKey": "<redacted>", "key_env": "JUDGE_KEY", "votes": 3}},
+        "score": {"judge": {"api_key": "<redacted>", "apiKey": "<redacted>", "key_variable": "JUDGE_KEY", "votes": 3}},
         "policy": {
             "sampling": {"max_tokens": 512},
             "auth_token": "<redacted>",
@@ -94,6 +95,7 @@ def test_secrets_never_leave_the_recipe() -> None:
         "headers": {"Authorization": "<redacted>", "X-Api-Key": "<redacted>"},
         "url": "https://<redacted>@judge:8000/v1?x=1",
         "token": ["<redacted>", "<redacted>"],
+        "token_variable": "<redacted>",
     }
 
 

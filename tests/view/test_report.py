@@ -124,7 +124,7 @@ def test_hostile_names_of_splits_criteria_and_rules_are_text(finished: Run) -> N
 def test_a_run_can_be_moved_and_its_secrets_stay(finished: Run, tmp_path: Path) -> None:
     shutil.copytree(finished.path, tmp_path / "quickstart")
     moved = Run(fabricated.recipe(tmp_path, rounds=2))
-    moved.recipe.score.judge = {"use": "endpoint", "api_key": "sk-hunter2", "key_env": "JUDGE_KEY"}
+    moved.recipe.score.judge = {"use": "endpoint", "api_key": "sk-hunter2", "key_variable": "JUDGE_KEY"}
     text, source, _ = written(moved)
     assert "sk-hunter2" not in source + text
     assert "JUDGE_KEY" in source
