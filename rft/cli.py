@@ -257,11 +257,13 @@ def _show(options: argparse.Namespace) -> None:
     from rft.rundir import find_run
     from rft.view.terminal import print_run, print_trajectory
 
+    if options.tokens and not options.trajectory:
+        raise RecipeError("--tokens: of one attempt only; expected its id after the run.")
     run = find_run(options.run)
     if options.tokens:
         from rft.view.tokens import print_tokens
 
-        print_tokens(run, options.trajectory or "")
+        print_tokens(run, options.trajectory)
     elif options.trajectory:
         print_trajectory(run, options.trajectory, as_json=options.json)
     else:

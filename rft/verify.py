@@ -26,7 +26,7 @@ def verify(recipe: Recipe) -> Iterator[tuple[str, str]]:
     environment: Environment = build("environment", recipe.environment, "environment")
     sandboxes: SandboxProvider = build("sandbox", recipe.sandbox, "sandbox")
     if problem := sandboxes.missing():
-        raise StageError(f"sandbox: {problem}")
+        raise StageError(f"sandbox: {problem}.")
     tasks = Work(recipe, environment).tasks(rounds=1)
     bad = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool, progress("check --deep", len(tasks)) as advance:

@@ -63,6 +63,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str
         (["collect", "quickstart", "--round", "9"], "expected --round 1 to 2"),
         (["cp", "quickstrat", "x.yaml"], "Did you mean"),
         (["show", "nowhere"], "not a run"),
+        (["show", "nowhere", "--tokens"], "--tokens: of one attempt only"),
         (["rubric", "chekc", "x.yaml"], "Did you mean 'check'"),
         (["rubric", "check", "coding_agnet"], "Did you mean 'coding_agent'"),
         (["rubric", "check", "coding_agent", "--run", "nowhere"], "not a run"),

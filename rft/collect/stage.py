@@ -121,7 +121,7 @@ def _check_sandbox(recipe: Recipe, wanted: Mapping[str, Owed]) -> None:
     sandboxes: SandboxProvider = build("sandbox", recipe.sandbox, "sandbox")
     problem = sandboxes.missing()
     if problem:
-        raise StageError(f"sandbox: {problem}")
+        raise StageError(f"sandbox: {problem}.")
     if isinstance(sandboxes, RunsImages):
         try:
             sandboxes.fetch(images(owed.task for owed in wanted.values()))

@@ -91,7 +91,7 @@ def calibrate(
     fitting = [label for label in labels if label.trajectory in found and label.criterion in criteria]
     if not fitting:
         raise RecipeError(
-            f"none of {len(labels)} labels is on an attempt and a criterion of this run; expected ids of its attempts."
+            f"labels: none of {len(labels)} is on an attempt and a criterion of this run; expected ids of its attempts."
         )
     return Calibration(
         labels=len(labels),

@@ -50,7 +50,10 @@ def test(name: str, *, judge: Sequence[str] = (), votes: int = 1, as_json: bool 
         print_parts(*_parts(found))
     if found.mismatches:
         wrong, all_ = len(found.mismatches), sum(found.expected.values())
-        raise StageError(f"{path}: {wrong} of {all_} answers are not the expected ones.")
+        raise StageError(
+            f"{path}: {wrong} of {all_} answers are not the expected ones. "
+            "Reword the criteria, or mend the transcripts."
+        )
 
 
 def _tested(rubric: Rubric, path: Path, judge: Judge | None, votes: int) -> Tested:

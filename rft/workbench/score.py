@@ -72,7 +72,10 @@ def _print(scorer: Scorer, attempts: Iterable[Attempt]) -> Tally:
             advance(tally.note())
     sys.stdout.flush()
     if tally.failed and tally.failed == tally.reports:
-        raise StageError(f"the judge answered on none of {tally.failed} attempts, most recently: {tally.cause}")
+        raise StageError(
+            f"score: the judge answered on none of {tally.failed} attempts, most recently: {tally.cause}. "
+            "Mend the cause and run the same command again."
+        )
     return tally
 
 

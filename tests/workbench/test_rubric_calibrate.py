@@ -171,8 +171,8 @@ def test_a_judge_without_questions_cannot_be_asked_again(scored: Scored) -> None
         ('{"trajectory": "task-01/01/00", "criterion": "looked", "value": 7}', "expected 0 to 1"),
         ('{"trajectory": "task-01/01/00", "criterion": "area", "label": "kitchen"}', "expected one of parser"),
         ('{"trajectory": "task-01/01/00", "criterion": "area", "value": 1}', "no label"),
-        ('{"trajectory": "nowhere", "criterion": "looked", "value": 1}', "none of 1 labels"),
-        ('{"trajectory": "task-01/01/00", "criterion": "nothing", "value": 1}', "none of 1 labels"),
+        ('{"trajectory": "nowhere", "criterion": "looked", "value": 1}', "labels: none of 1 is on"),
+        ('{"trajectory": "task-01/01/00", "criterion": "nothing", "value": 1}', "labels: none of 1 is on"),
     ],
 )  # fmt: skip
 def test_a_wrong_label_is_one_line(scored: Scored, tmp_path: Path, line: str, expected: str) -> None:
