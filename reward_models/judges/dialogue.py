@@ -27,7 +27,7 @@ class Dialogue:
         """Raises RubricError, blamed on `where`, when the tokenizer is not fit for it."""
         if not getattr(tokenizer, "is_fast", False) or not tokenizer.chat_template or tokenizer.eos_token_id is None:
             raise RubricError(
-                f"{where}: its tokenizer has no tokenizer.json, no chat template or no end token; expected all three"
+                f"{where}: its tokenizer has no tokenizer.json, no chat template or no end token; expected all three."
             )
         self.tokenizer = tokenizer
         self.backend = tokenizer.backend_tokenizer
@@ -41,7 +41,7 @@ class Dialogue:
             before, between, after = re.split("|".join(_HERE), rendered)
         except Exception as error:  # templates raise what they like
             problem = str(error).strip().split("\n")[0]
-            raise RubricError(f"{where}: its chat template refuses a question ({problem})") from None
+            raise RubricError(f"{where}: its chat template refuses a question ({problem}).") from None
         self.before, self.between, self.after = (self._encode(text, control=True) for text in (before, between, after))
         self.end = int(tokenizer.eos_token_id)
         self.answer = self.text(ANSWER)

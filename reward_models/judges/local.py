@@ -77,8 +77,9 @@ class Local:
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock, repr=False)
 
     def __post_init__(self) -> None:
-        if self.concurrent < 1 or (self.reason_tokens is not None and self.reason_tokens < 1):
-            raise RubricError("reason_tokens and concurrent must be at least 1")
+        for name in ("reason_tokens", "concurrent"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise RubricError(f"{name} is {value}; expected at least 1")
 
     @functools.cached_property
     def settings(self) -> Settings:
@@ -305,7 +306,7 @@ def _blaming(model: str) -> Iterator[None]:
         yield
     except Exception as error:
         problem = str(error).strip().split("\n")[0]
-        raise RubricError(f"model '{model}' cannot be loaded ({problem}); expected a checkpoint") from None
+        raise RubricError(f"model '{model}' cannot be loaded ({problem}); expected a checkpoint.") from None
 
 
 def _folder(model: str) -> Path:
@@ -320,4 +321,4 @@ def _folder(model: str) -> Path:
         return Path(snapshot_download(model, allow_patterns=list(FILES)))
     except Exception as error:  # the hub's client raises what its transport raises
         problem = str(error).strip().split("\n")[0]
-        raise RubricError(f"model '{model}' is no directory and cannot be fetched ({problem})") from None
+        raise RubricError(f"model '{model}' is no directory and cannot be fetched ({problem}).") from None

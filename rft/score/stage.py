@@ -12,7 +12,7 @@ from pathlib import Path
 from reward_models import rubric as rubrics
 from reward_models.budget import Account, Budget
 from reward_models.cache import Cache
-from reward_models.errors import CacheError
+from reward_models.errors import CacheError, RubricError
 from reward_models.evaluation import evaluate
 from reward_models.judges import Generative, Judge, Local
 from reward_models.scorers import dropout
@@ -113,7 +113,10 @@ class Scorer:
                 f"score.judge: missing; criterion '{asked}' of rubric '{self.rubric.name}' asks a question. "
                 "Add a judge, such as {use: endpoint, …}, or choose a rubric of rules."
             )
-        self.judge_digest = self.judge.digest() if self.judge is not None and asked is not None else ""
+        try:
+            self.judge_digest = self.judge.digest() if self.judge is not None and asked is not None else ""
+        except RubricError as error:
+            raise RecipeError(f"score.judge: {error}") from None
 
         self.account = _account(recipe)
         if isinstance(self.judge, Generative | Local):
@@ -132,7 +135,11 @@ class Scorer:
         return int(getattr(self.judge, "concurrent", 1)) if self.judge is not None else 1
 
     def __call__(self, attempt: Attempt) -> Report:
-        """The report on an attempt. Raises StageError when the budget is spent, or the recipe says to stop."""
+        """The report on an attempt.
+
+        Raises StageError when the budget is spent, or the recipe says to stop; RecipeError when the judge cannot be
+        loaded.
+        """
         if isinstance(attempt, Trajectory) and attempt.failure is not None:
             failure = f"{attempt.failure.where}: {attempt.failure.message}"
             return self._without_score(attempt, failure)
@@ -150,6 +157,8 @@ class Scorer:
             )
         except CacheError as error:
             raise StageError(f"score.cache: {error}") from None
+        except RubricError as error:
+            raise RecipeError(f"score.judge: {error}") from None
         for verdict in report.verdicts:
             self._refuse(attempt, verdict)
         return report

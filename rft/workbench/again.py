@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from reward_models.errors import CacheError
+from reward_models.errors import CacheError, RubricError
 from reward_models.judges import Judge, Judgement
 from reward_models.types import Rubric, Verdict
-from rft.errors import StageError
+from rft.errors import RecipeError, StageError
 from rft.recipe import Recipe
 from rft.score import to_transcript
 from rft.score.stage import Scorer
@@ -52,7 +52,9 @@ def ask_again(recipe: Recipe, rubric: Rubric, trajectories: Iterable[Trajectory]
     """Ask the recipe's judge `times` more about each attempt: in reverse, in the order of the rubric, and so on.
 
     Answers are numbered after those that the run took, so that another seed draws them and the file of verdicts keeps
-    them: the same command asks nothing twice. Raises StageError when the judge could never be asked.
+    them: the same command asks nothing twice.
+
+    Raises StageError when the judge could never be asked, RecipeError when it cannot be loaded.
     """
     repeats = Repeats()
     with closing(Scorer(recipe)) as scorer:
@@ -83,3 +85,5 @@ def _ask(judge: Judge, rubric: Rubric, trajectory: Trajectory, number: int, *, r
         return judge.judge(transcript, rubric, questions[::-1] if reverse else questions, votes=1, first=number)
     except CacheError as error:
         raise StageError(f"score.cache: {error}") from None
+    except RubricError as error:
+        raise RecipeError(f"score.judge: {error}") from None

@@ -191,12 +191,26 @@ def test_what_was_judged_before_the_stage_stopped_is_kept(tmp_path: Path) -> Non
         ({"rubric": "careful_reader"}, r"score.judge: missing; criterion 'understood_problem'"),
         ({"judge": {"use": "endpoint", "model": "m", "url": "nowhere"}}, r"score.judge: url is 'nowhere'"),
         ({"judge": {"use": "scripted", "replies": []}}, r"score.judge: replies is empty"),
+        ({"judge": {"use": "local", "model": "m", "concurrent": 0}}, r"score.judge: concurrent is 0; expected at"),
+        (
+            {"rubric": "careful_reader", "judge": {"use": "local", "model": "./nowhere"}},
+            r"^score.judge: model '\./nowhere' is no directory; expected a checkpoint\. Make it first\.$",
+        ),
     ],
 )
 def test_mistakes_are_the_recipes(tmp_path: Path, score: dict[str, Any], says: str) -> None:
     source = write(tmp_path / "t.jsonl", [make_trajectory("a/1/0")])
     with pytest.raises(RecipeError, match=says):
         reports(make_recipe(tmp_path, **score), source, tmp_path / "r.jsonl")
+
+
+def test_a_judge_that_cannot_be_loaded_is_the_recipe_s(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    source = write(tmp_path / "t.jsonl", [make_trajectory("a/1/0")])
+    (tmp_path / "empty").mkdir()
+    judge = {"use": "local", "model": str(tmp_path / "empty")}
+    with pytest.raises(RecipeError, match=r"^score.judge: model '.*' cannot be loaded"):
+        reports(with_questions(tmp_path, judge=judge), source, tmp_path / "r.jsonl")
 
 
 def test_a_transcript_holds_what_happened_and_no_answers() -> None:
