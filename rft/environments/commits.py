@@ -47,8 +47,10 @@ class Commits(Made):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.lines < 1 or not 0 <= self.heldout < 1:
-            raise RecipeError("environment: commits needs lines above 0, and heldout from 0 to below 1.")
+        if self.lines < 1:
+            raise RecipeError(f"environment.lines: {self.lines}; expected at least 1.")
+        if not 0 <= self.heldout < 1:
+            raise RecipeError(f"environment.heldout: {self.heldout}; expected 0 or more and less than 1.")
 
     def tasks(self, split: str) -> Iterator[Task]:
         """The tasks of a split, newest first; made when they are not there. Raises RecipeError, EnvironmentFault."""

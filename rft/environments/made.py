@@ -41,8 +41,9 @@ class Made:
 
     def __post_init__(self) -> None:
         check_building(self.setup_code, self.build_timeout)
-        if min(self.workers, self.grading_timeout, 1 if self.count is None else self.count) <= 0:
-            raise RecipeError("environment: expected workers, count and grading_timeout above 0.")
+        for name in ("workers", "count", "grading_timeout"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise RecipeError(f"environment.{name}: {value}; expected more than 0.")
 
     def folder(self) -> Path:
         """Where the tasks, what was tried, and what was found out on the way are kept. Raises EnvironmentFault."""

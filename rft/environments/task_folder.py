@@ -50,7 +50,7 @@ def row(directory: Path) -> dict[str, Any]:
         why = str(error).split("\n")[0]
         raise RecipeError(f"{directory}: cannot be read ({why}); expected {TASK_FILE} and {TESTS_FILE}.") from None
     if not isinstance(facts, dict) or not isinstance(tests, dict):
-        raise RecipeError(f"{directory}: {TASK_FILE} and {TESTS_FILE} must hold keys and values.")
+        raise RecipeError(f"{directory}: {TASK_FILE} or {TESTS_FILE} holds something else; expected keys and values.")
     texts = {column: _text(directory / file) for column, file in FILES.items()}
     return {"instance_id": directory.name} | facts | texts | tests
 

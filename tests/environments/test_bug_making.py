@@ -158,7 +158,7 @@ def test_options_without_a_meaning_are_refused(tmp_path: Path) -> None:
         Mutate(path=str(tmp_path)).tasks("dev")
     with pytest.raises(RecipeError, match="is not there; expected a checkout"):
         Mutate(path=str(tmp_path / "no")).tasks("train")
-    with pytest.raises(RecipeError, match="above 0"):
+    with pytest.raises(RecipeError, match=r"environment\.count: 0; expected more than 0\."):
         Mutate(path="x", count=0)
 
 

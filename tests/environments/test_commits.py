@@ -56,5 +56,5 @@ def test_mistakes_are_said(tmp_path: Path) -> None:
         list(Commits(path=str(tmp_path / "no")).tasks("train"))
     with pytest.raises(RecipeError, match="no split 'test'"):
         Commits(path="x").tasks("test")
-    with pytest.raises(RecipeError, match="lines above 0"):
+    with pytest.raises(RecipeError, match=r"environment\.lines: 0; expected at least 1\."):
         Commits(path="x", lines=0)

@@ -65,8 +65,10 @@ class SweBench:
 
     def __post_init__(self) -> None:
         python.check_building(self.setup_code, self.build_timeout)
-        if not 0 <= self.heldout < 1 or self.grading_timeout <= 0:
-            raise RecipeError("environment: swebench needs heldout from 0 to below 1 and a grading_timeout above 0.")
+        if not 0 <= self.heldout < 1:
+            raise RecipeError(f"environment.heldout: {self.heldout}; expected 0 or more and less than 1.")
+        if self.grading_timeout <= 0:
+            raise RecipeError(f"environment.grading_timeout: {self.grading_timeout}; expected more than 0 seconds.")
 
     def tasks(self, split: str) -> Iterator[Task]:
         """The tasks of a split in the order of the rows. Raises RecipeError."""
