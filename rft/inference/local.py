@@ -190,7 +190,8 @@ def read_checkpoint(model: str, dtype: str, device: str) -> tuple[Any, Any]:
     kinds = set(getattr(network.config.get_text_config(), "layer_types", None) or ())
     if not kinds <= {"full_attention", "sliding_attention"}:
         raise RecipeError(
-            f"policy.model: '{model}' has layers of kind {', '.join(sorted(kinds))}; local runs attention only."
+            f"policy.model: '{model}' has layers of kind {', '.join(sorted(kinds))}; "
+            "local runs attention only. Use vllm, or an endpoint that serves it."
         )
     if tokenizer.eos_token_id is None:
         raise RecipeError(f"policy.model: '{model}' has no end token; expected a tokenizer with one. Set eos_token.")
