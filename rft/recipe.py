@@ -112,7 +112,7 @@ class Audit:
     judge: Section | None = None
     """Who answers them; the judge of `score` when left out."""
     share: float = 0.2
-    """How much of a round is audited, drawn by seed."""
+    """How much of a round is audited, drawn by seed, of each task alike."""
     margin: float = 0.05
     """An alarm is raised when the rubric's score rose by more than this since the round before, and the audit's score
     or the share of resolved attempts fell by more than this."""

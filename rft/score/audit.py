@@ -7,7 +7,7 @@ and not the task, is seen when the rubric's score goes up while the audit's, or 
 
 import dataclasses
 import hashlib
-import heapq
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -147,10 +147,18 @@ class Audit:
         return Audited([path], counts, now.metrics() | {"audit.alarm": float(alarm)})
 
     def sample(self, trajectories: Path) -> frozenset[str]:
-        """The ids that are audited: `share` of the attempts that did not break down, at least one, drawn by seed."""
-        ids = [attempt.id for attempt in Records(trajectories, Trajectory) if attempt.failure is None]
-        count = min(len(ids), max(1, round(self.section.share * len(ids))))
-        return frozenset(heapq.nsmallest(count, ids, key=self._place))
+        """The ids that are audited: `share` of the attempts that did not break down, at least one, drawn by seed.
+
+        As many of one task as of another, give or take one: how hard the drawn tasks are is most of what a mean's
+        error is made of.
+        """
+        groups: dict[str, list[tuple[bytes, str]]] = defaultdict(list)
+        for attempt in Records(trajectories, Trajectory):
+            if attempt.failure is None:
+                groups[attempt.task_id].append((self._place(attempt.id), attempt.id))
+        drawn = sorted((turn, place) for group in groups.values() for turn, place in enumerate(sorted(group)))
+        count = min(len(drawn), max(1, round(self.section.share * len(drawn))))
+        return frozenset(identity for _, (_, identity) in drawn[:count])
 
     def read(self, attempts: "Sample", audited: Path, scored: Path) -> Reading:
         """The means over a sample, over the attempts that both rubrics could score."""

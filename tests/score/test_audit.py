@@ -187,6 +187,13 @@ def test_the_sample_is_a_share_drawn_by_seed_without_breakdowns(tmp_path: Path) 
     assert len(Audit(watched.recipe).sample(path)) == 1
 
 
+def test_the_sample_has_as_many_attempts_of_one_task_as_of_another(tmp_path: Path) -> None:
+    watched = made(tmp_path, share=0.25)
+    path = write_records(tmp_path / "t.jsonl", [attempt(f"{task}/1/{n}") for task in "abcdefgh" for n in range(6)])
+    drawn = sorted(identity[0] for identity in Audit(watched.recipe).sample(path))
+    assert len(drawn) == 12 and set(drawn) == set("abcdefgh") and max(map(drawn.count, drawn)) == 2
+
+
 def test_an_audit_that_was_cut_off_goes_on_and_changes_no_report(tmp_path: Path) -> None:
     watched = made(tmp_path)
     collect(watched, 1, ["works", "please"] * 10)
