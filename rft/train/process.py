@@ -198,7 +198,8 @@ def failure(folder: Path, code: int) -> RftError:
             "Mend the cause and run the same command again: it goes on from the last checkpoint."
         )
     how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    last = next((line.strip() for line in reversed(_tail(log)) if line.strip()), "no output")
+    # The launcher of several processes ends its words on how one of them ended with a ruled line.
+    last = next((line.strip() for line in reversed(_tail(log)) if any(map(str.isalnum, line))), "no output")
     return StageError(
         f"train: the trainer was {how} ({last[:200]}); its log is {log}. "
         "Run the same command again: it goes on from the last checkpoint."

@@ -16,7 +16,7 @@ import pytest
 from training_cases import MAKERS, MakeRun, make_examples  # type: ignore[import-not-found]
 
 from rft import train
-from rft.errors import RecipeError, StageError
+from rft.errors import RecipeError, StageError, StoreError
 from rft.recipe import dump
 from rft.store import digest_path
 from rft.train.process import failure
@@ -87,6 +87,19 @@ def test_a_killed_driver_leaves_no_trainer(make_run: MakeRun, tmp_path: Path) ->
     assert not alive
 
 
+def test_what_was_trained_outlives_an_end_before_the_manifest(make_run: MakeRun) -> None:
+    recipe, run = make_run(make_examples(4), trl={"num_train_epochs": 1})
+    stage = run.stage(1, "train")
+    in_the_way = stage.path / f".manifest.json.{os.getpid()}.new"
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(StoreError, match="cannot be written"):
+        train.run(recipe, run, 1)
+    in_the_way.rmdir()
+    train.run(recipe, run, 1)
+    assert json.loads((stage.path / "spec.json").read_text())["resume"], "trained from the start again"
+    assert not (stage.path / "trainer").exists()
+
+
 def test_no_examples_is_an_error_that_names_the_funnel(make_run: MakeRun) -> None:
     recipe, run = make_run([])
     with pytest.raises(StageError, match=r"selected no examples.*funnel\.json"):
@@ -110,7 +123,7 @@ def test_the_trainer_s_reason_reaches_the_user(make_run: MakeRun) -> None:
 )
 def test_an_end_is_told_with_its_cause(tmp_path: Path, left: str, code: int, kind: type, words: str) -> None:
     (tmp_path / "error.json").write_text(left)
-    (tmp_path / "trainer.log").write_text("first words\nlast words\n\n")
+    (tmp_path / "trainer.log").write_text("first words\nlast words\n\n=========\n")
     with pytest.raises(kind, match=words):
         raise failure(tmp_path, code)
 
