@@ -249,6 +249,18 @@ def test_what_is_started() -> None:
     assert "'/opt/my vllm'" in words.summary() and "'/opt/my vllm'" in words.missing()
 
 
+@pytest.mark.parametrize(
+    ("flags", "tensor"),
+    [
+        ({"enable-expert-parallel": True}, True),
+        ({"data_parallel_size": 4}, False),
+        ({"pipeline-parallel-size": 4}, False),
+    ],
+)
+def test_several_gpus_share_tensors_unless_the_flags_spread_otherwise(flags: dict[str, Any], tensor: bool) -> None:
+    assert ("--tensor-parallel-size" in Vllm(gpus=4, flags=flags).arguments("hub/name")) is tensor
+
+
 def test_an_adapter_is_served_on_its_model(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "hub/base", "r": 12}))
     words = " ".join(Vllm(flags={"logprobs-mode": "raw_logprobs"}).arguments(str(tmp_path)))
