@@ -19,7 +19,7 @@ from rft import train
 from rft.errors import RecipeError, StageError, StoreError
 from rft.recipe import dump
 from rft.store import digest_path
-from rft.train.process import failure
+from rft.train.process import failure, seen
 
 LONG = {"num_train_epochs": 15, "save_steps": 4, "learning_rate": 1e-2}
 
@@ -126,6 +126,12 @@ def test_an_end_is_told_with_its_cause(tmp_path: Path, left: str, code: int, kin
     (tmp_path / "trainer.log").write_text("first words\nlast words\n\n=========\n")
     with pytest.raises(kind, match=words):
         raise failure(tmp_path, code)
+
+
+def test_a_result_that_another_node_has_written_may_be_seen_late(tmp_path: Path) -> None:
+    late = threading.Timer(0.5, (tmp_path / "result.json").touch)
+    late.start()
+    assert seen(tmp_path / "result.json", patience=30) and not seen(tmp_path / "other.json", patience=0.1)
 
 
 @pytest.mark.parametrize(("difference", "warned"), [(0.06, True), (0.04, False)])
