@@ -31,7 +31,7 @@ from rft.train.leaks import check_learnt_text
 from rft.train.options import batch, check_lora, check_trl
 from rft.train.process import Result, Spec
 from rft.train.resume import mark_complete
-from rft.train.rows import Row, check_lengths, to_budget
+from rft.train.rows import Row, check_lengths, context_of, to_budget
 
 
 class Method(Protocol):
@@ -118,7 +118,7 @@ def naming_the_longest(rows: Sequence[Row]) -> Iterator[None]:
 def read(spec: Spec, method: Method) -> list[Row]:
     """The rows to train on. Raises StageError for one too long, or that learns what the policy did not write."""
     rows = method.rows()
-    limit = getattr(AutoConfig.from_pretrained(spec.model).get_text_config(), "max_position_embeddings", None)
+    limit = context_of(AutoConfig.from_pretrained(spec.model))
     if limit is not None:
         check_lengths(rows, limit, "the model's context")
     if spec.trl.get("max_length") is not None:

@@ -1,6 +1,8 @@
 """Policies that are more than one stack of layers: with experts, or with an eye beside the text."""
 
+import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from test_methods import FLOAT, spec_of, trainer_of  # type: ignore[import-not-f
 from test_parts import LIMIT, branching  # type: ignore[import-not-found]
 from training_cases import make_examples  # type: ignore[import-not-found]
 
+from rft.errors import StageError
 from rft.train.process import train_in_process
 
 torch = pytest.importorskip("torch")
@@ -78,6 +81,21 @@ def test_parts_of_a_batch_balance_experts_as_much_as_the_whole(tmp_path: Path, e
         trainer.current_gradient_accumulation_steps = 1
         losses.append(float(trainer.training_step(trainer.model, batch, (batch["labels"] != -100).sum())))
     assert losses[0] == pytest.approx(losses[1], rel=0.02), "the balance of a batch is no sum over its rows, but near"
+
+
+def test_a_context_that_is_stretched_takes_longer_rows(tmp_path: Path, policy: Path) -> None:
+    from rft.train.training import method_of, read
+
+    long = [e for e in make_examples(8, length=600) if len(e.ids) > 256]
+    assert long
+    with pytest.raises(StageError, match="longer than the model's context of 256 tokens"):
+        read(spec := spec_of(tmp_path / "a", policy, "sft", long), method_of(spec))
+    stretched = shutil.copytree(policy, tmp_path / "stretched")
+    config = json.loads((stretched / "config.json").read_text())
+    config["rope_parameters"] |= {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256}
+    (stretched / "config.json").write_text(json.dumps(config))
+    spec = spec_of(tmp_path / "b", stretched, "sft", long)
+    assert len(read(spec, method_of(spec))) == len(long)
 
 
 @pytest.mark.process
