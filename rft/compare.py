@@ -60,7 +60,8 @@ def arm_recipe(recipe: Recipe, plan: Compare, arm: str, seed: int) -> Recipe:
 
 def share(source: Run, target: Run) -> None:
     """Link the stages that are the same work in both runs into the one that lacks them."""
-    if source.recipe.policy.create is not None and not (target.path / "policy").exists():
+    create = source.recipe.policy.create
+    if create is not None and create == target.recipe.policy.create and not (target.path / "policy").exists():
         _link_tree(source.path / "policy", target.path / "policy")
     for round, name in SHARED:
         done, owed = source.stage(round, name), target.stage(round, name)

@@ -5,6 +5,7 @@ evaluates. A stage that is done is skipped, so the same command carries on where
 """
 
 import importlib
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def run_stage(recipe: Recipe, run: Run, round: int, stage: str, tracker: Tracker
     """Do one stage if it is owed, and track what it measured."""
     before = run.stage(round, stage).manifest()
     if stage == "select":
-        create_policy(recipe, run)
+        create_policy(recipe, run, anew=redo and round == 1)
     work: Callable[..., None] = importlib.import_module(f"rft.{stage}").run
     work(recipe, run, round, redo=redo)
     manifest = run.stage(round, stage).require()
@@ -99,11 +100,12 @@ def alert(run: Run, round: int, tracker: Tracker) -> None:
         tracker.alert(f"{run.recipe.name}: reward hacking?"[-63:], alarm)
 
 
-def create_policy(recipe: Recipe, run: Run) -> None:
+def create_policy(recipe: Recipe, run: Run, *, anew: bool = False) -> None:
     """Make the starting policy from scratch, its vocabulary learnt from the first round's attempts."""
     path = Path(run.starting_policy())
-    if recipe.policy.create is None or path.is_dir():
+    if recipe.policy.create is None or (path.is_dir() and not anew):
         return
+    shutil.rmtree(path, ignore_errors=True)
     collected = run.stage(1, "collect")
     collected.require()
     attempts = Records(collected.path / "trajectories.jsonl", Trajectory)

@@ -39,12 +39,14 @@ READS: dict[str, tuple[str, ...]] = {
     "select": ("seed", "select", "policy.model", "policy.judging"),
     "train": ("seed", *_TRAINING, "policy.model", "policy.sampling.temperature"),
     "evaluate": (
-        *("seed", "policy.sampling", "policy.judging", "environment", "sandbox", "agent", *_SCORING),
+        *("seed", "policy.model", "policy.sampling", "policy.judging", "environment", "sandbox", "agent", *_SCORING),
         *("evaluate.rubric", "evaluate.splits", "evaluate.tasks", "evaluate.samples", "evaluate.promote_if"),
     ),
 }
 """The recipe keys that decide what a stage makes. Keys about where, how fast and
 for how much (pools, engines, caches, budgets) may change."""
+ASK_THE_POLICY = ("collect", "train")
+"""Stages that begin with the round's policy, and so with what an earlier round's training left."""
 
 
 class Manifest(Record, frozen=True, kw_only=True):
@@ -97,7 +99,7 @@ class Stage:
             stage=self.name,
             round=self.round,
             reads=self.run.reads(self.name, self.round),
-            inputs={self._relative(path): store.digest_path(path) for path in inputs},
+            inputs=self._policy() | {self._relative(path): store.digest_path(path) for path in inputs},
         )
         if redo and self.path.exists():
             shutil.rmtree(self.path)
@@ -127,6 +129,13 @@ class Stage:
         )
         store.write_atomic(self.path / "manifest.json", msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
         return manifest
+
+    def _policy(self) -> dict[str, str]:
+        """An earlier round's checkpoint that is read, with the digest that its training wrote down."""
+        earlier = self.run.trained_in(self.round) if self.name in ASK_THE_POLICY else 0
+        made = self.run.stage(earlier, "train").manifest() if earlier else None
+        name = self._relative(self.run.checkpoint(earlier))
+        return {name: made.outputs[name]} if made is not None and name in made.outputs else {}
 
     def _relative(self, path: Path) -> str:
         """Relative, so that a run can be moved; what lies outside (a shipped rubric) goes by its name."""
@@ -199,10 +208,12 @@ class Run:
 
     def policy(self, round: int) -> str:
         """The model that a round's attempts are made with: the newest promoted checkpoint before it."""
-        for earlier in range(round - 1, 0, -1):
-            if self._promoted(earlier):
-                return str(self.checkpoint(earlier))
-        return self.starting_policy()
+        earlier = self.trained_in(round)
+        return str(self.checkpoint(earlier)) if earlier else self.starting_policy()
+
+    def trained_in(self, round: int) -> int:
+        """The round whose training left the policy that a round begins with; 0 for the recipe's own model."""
+        return next((earlier for earlier in range(round - 1, 0, -1) if self._promoted(earlier)), 0)
 
     def _promoted(self, round: int) -> bool:
         """What its evaluation says; a policy that is not evaluated is the next one as soon as it is trained."""

@@ -86,6 +86,8 @@ class Completion(Record, frozen=True, kw_only=True):
     text: str
     finish_reason: str
     """`stop`, or `length` when the answer was cut at the token limit."""
+    reasoning: str = ""
+    """What it thought before it spoke, where the engine keeps that apart; not repeated in `text`."""
     tool_calls: list[ToolCall] = []
     """What it called, where tools were offered; not repeated in `text`."""
     prompt_ids: list[int] | None = None

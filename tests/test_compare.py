@@ -75,3 +75,13 @@ def test_what_is_linked_can_be_redone_without_touching_the_source(tmp_path: Path
     compare.share(first, same)
     same.stage(1, "collect").start(redo=True)
     assert (first.stage(1, "collect").path / "out.jsonl").read_text() == "collect\n"
+
+
+def test_arms_begin_with_one_policy_unless_they_make_another(tmp_path: Path) -> None:
+    create = "policy.create: {use: tiny_qwen3, layers: 2}"
+    recipe = make(tmp_path, f"{{plain: {{{create}}}, same: {{{create}}}, deep: {{{create.replace('2', '9')}}}}}")
+    first, same, deep = (Run(arm(recipe, name, 4)) for name in ("plain", "same", "deep"))
+    (first.path / "policy").mkdir(parents=True)
+    for other in (same, deep):
+        compare.share(first, other)
+    assert (same.path / "policy").is_dir() and not (deep.path / "policy").exists()

@@ -185,6 +185,16 @@ def test_memory_counts_the_reference_and_weights_in_few_bits(recipe: str) -> Non
     assert whole > less > least > 0, "what lies in the machine's memory takes none of a GPU's"
 
 
+def test_memory_counts_no_logits_where_they_are_made_in_tiles(recipe: str) -> None:
+    def of_a_token(*changes: str) -> float:
+        alike = "train.trl.gradient_checkpointing=false"
+        one, two = (estimate.memory(with_(recipe, f"train.trl.max_length={n}", alike, *changes)) for n in (1, 2))
+        return (two or 0) - (one or 0)
+
+    vocabulary = json.loads((shipped_content("recipes") / "models/kata-base/config.json").read_text())["vocab_size"]
+    assert of_a_token() - of_a_token("train.ray={use_gpu: true}") == estimate.LOGIT * vocabulary
+
+
 def test_rules_that_leave_nothing_worse_are_told_to_methods_that_want_it(recipe: str) -> None:
     rules = "select.rules=[{use: finished}, {use: resolved}, {use: best_of_group}]"
     labels = [rules, "train.method=kto", "select.teach={use: labels}"]

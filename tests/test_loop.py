@@ -1,5 +1,6 @@
 """The plan of a run, and a policy from scratch."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from rft import recipe as recipes
 from rft.errors import RecipeError, StageError
 from rft.rundir import Run
 from rft.tracking import Nowhere
+from tests.conftest import finish_stage, make_trajectory
 
 
 def make(tmp_path: Path, *overrides: str) -> recipes.Recipe:
@@ -50,3 +52,18 @@ def test_people_are_told_of_a_run_that_stops(tmp_path: Path) -> None:
     with pytest.raises(StageError) as stopped:
         loop.run(recipe)
     assert (Run(recipe).path / "alerts").read_text() == f"t: stopped: {stopped.value}"
+
+
+def test_a_policy_from_scratch_is_made_anew_with_what_it_is_made_of(tmp_path: Path) -> None:
+    made = []
+    for width in (16, 32):
+        create = f"policy.create={{use: tiny_qwen3, hidden_size: {width}, layers: 1, heads: 2, intermediate_size: 32}}"
+        recipe = make(tmp_path, create)
+        run = Run(recipe)
+        attempts = [make_trajectory(f"{task}/01/0", task=task, tokens=[]) for task in ("task-a", "task-b")]
+        for stage, records in (("collect", {"trajectories.jsonl": attempts}), ("score", {"reports.jsonl": []})):
+            run.stage(1, stage).start(redo=True)
+            finish_stage(run.stage(1, stage), records)
+        loop.run_stage(recipe, run, 1, "select", Nowhere(), redo=width == 32)
+        made.append(json.loads((Path(run.starting_policy()) / "config.json").read_text())["hidden_size"])
+    assert made == [16, 32]

@@ -89,6 +89,31 @@ def test_an_input_that_changed_is_named(tmp_path: Path) -> None:
         run.stage(1, "score").start([trajectories])
 
 
+@pytest.mark.parametrize("stage", ["collect", "train"])
+def test_a_policy_that_was_trained_anew_is_named(tmp_path: Path, stage: str) -> None:
+    run = Run(make(tmp_path, "evaluate.splits=[]"))
+
+    def train(weights: str) -> None:
+        assert run.stage(1, "train").start(redo=True)
+        run.checkpoint(1).mkdir()
+        (run.checkpoint(1) / "model.safetensors").write_text(weights)
+        run.stage(1, "train").finish([run.checkpoint(1)], counts={}, metrics={})
+
+    train("weights")
+    finish(run, 2, stage)
+    train("weights")
+    assert not run.stage(2, stage).start(), "the same weights again"
+    train("others")
+    with pytest.raises(StageError, match=r"round_01/4_train/checkpoint is not the file that was read"):
+        run.stage(2, stage).start()
+
+
+def test_the_starting_policy_is_evaluated_anew_when_it_is_another(tmp_path: Path) -> None:
+    finish(Run(make(tmp_path)), 0, "evaluate")
+    with pytest.raises(StageError, match=r'policy\.model "m" -> "other"'):
+        Run(make(tmp_path, "policy.model=other")).stage(0, "evaluate").start()
+
+
 def test_a_damaged_manifest_is_an_error_not_a_fresh_start(tmp_path: Path) -> None:
     run = Run(make(tmp_path))
     finish(run, 1, "collect")

@@ -99,6 +99,7 @@ class Bash:
         step = Step(
             index=index,
             reply=completion.text,
+            reasoning=completion.reasoning,
             command=command,
             observation="",
             problem=problem,

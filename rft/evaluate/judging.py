@@ -81,7 +81,7 @@ def _report(recipe: Recipe, run: Run, round: int, teachers: Mapping[str, Criteri
         split: _split(stage, split, teachers, seed=recipe.seed) for split in dict.fromkeys(recipe.evaluate.splits)
     }
     first = recipe.evaluate.splits[0]
-    incumbent = next((n for n in range(round - 1, 0, -1) if str(run.checkpoint(n)) == run.policy(round)), None)
+    incumbent = run.trained_in(round) or None
     promoted, reason = True, "the first judge of the run" if incumbent is None else "promote_if is always"
     if incumbent is not None and recipe.evaluate.promote_if == METRIC:
         before = _split(run.stage(incumbent, "evaluate"), first, teachers, seed=recipe.seed).metrics[METRIC].value

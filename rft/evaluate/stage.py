@@ -94,7 +94,7 @@ def read_report(stage: Stage) -> EvaluationReport | None:
 
 
 def _report(recipe: Recipe, run: Run, round: int, policy: str, criteria: dict[str, Polarity]) -> EvaluationReport:
-    incumbent = _incumbent(run, round)
+    incumbent = run.trained_in(round) if round else None
     rounds = sorted({0, round - 1, incumbent} & set(_evaluated(run, round))) if incumbent is not None else []
     earlier = {other: measure(run.stage(other, "evaluate"), criteria) for other in rounds}
     now = measure(run.stage(round, "evaluate"), criteria)
@@ -124,14 +124,6 @@ def _report(recipe: Recipe, run: Run, round: int, policy: str, criteria: dict[st
 
 def _evaluated(run: Run, before: int) -> list[int]:
     return [other for other in range(before) if run.stage(other, "evaluate").manifest() is not None]
-
-
-def _incumbent(run: Run, round: int) -> int | None:
-    """The round whose policy this one was trained from; 0 is the starting policy, which has none before it."""
-    if round == 0:
-        return None
-    policy = run.policy(round)
-    return next((other for other in range(round - 1, 0, -1) if str(run.checkpoint(other)) == policy), 0)
 
 
 def _relative(run: Run, policy: str) -> str:

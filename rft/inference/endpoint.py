@@ -168,6 +168,7 @@ class EndpointConversation:
         usage = answer.usage or _Usage()
         return Completion(
             text=choice.message.content or "",
+            reasoning=choice.message.thoughts(),
             tool_calls=[
                 ToolCall(id=call.id or f"call_{self.turn}_{number}", name=call.function.name, arguments=arguments)
                 for number, call in enumerate(choice.message.tool_calls or [])
@@ -194,7 +195,13 @@ class _Call(msgspec.Struct):
 
 class _Message(msgspec.Struct):
     content: str | None = None
+    reasoning: Any = None
+    reasoning_content: Any = None
     tool_calls: list[_Call] | None = None
+
+    def thoughts(self) -> str:
+        """What a server with a reasoning parser took out of the content, under either of the names in use."""
+        return next((text for text in (self.reasoning, self.reasoning_content) if text and isinstance(text, str)), "")
 
 
 class _TokenLogprob(msgspec.Struct):

@@ -89,8 +89,10 @@ class Fleet:
     @contextlib.contextmanager
     def running(self) -> Iterator[Path]:
         """The address book, while the replicas run. Raises StageError when one of them does not come up."""
+        # NFS keeps what a server of a killed driver, still ending, has open: then the folder stays, and is taken over.
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True, mode=0o700)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
         watch = threading.Thread(target=self._watch, name="replicas", daemon=True)
         try:
             self._come_up()

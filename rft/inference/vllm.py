@@ -23,6 +23,8 @@ NAME = "policy"
 """What the replicas call the model."""
 TAKEN = ("model", "host", "port", "served-model-name", "api-key", "lora-modules", "enable-lora", "uds", "hf-token")
 """Flags that follow from the recipe and the round, and secrets, which `ps` shows: HF_TOKEN is inherited."""
+SPREADS = {"tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size"}
+"""Flags that say how a server uses several GPUs."""
 PLAIN_SAMPLING = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 """vLLM draws as the model's generation_config.json says unless it is told; `policy.sampling` is all that counts."""
 
@@ -126,9 +128,9 @@ class Vllm:
     def arguments(self, model: str) -> list[str]:
         """The command line, all but the address."""
         defaults = {"logprobs-mode": "processed_logprobs"}  # those of the distribution that is drawn from
-        if self.gpus > 1 and not any("parallel" in flag for flag in self.flags):
-            defaults["tensor-parallel-size"] = str(self.gpus)
         given = {name.replace("_", "-"): value for name, value in self.flags.items()}
+        if self.gpus > 1 and not SPREADS & given.keys():
+            defaults["tensor-parallel-size"] = str(self.gpus)
         return [*self.words(), "serve", *_model(model), *_flags(defaults | given)]
 
 

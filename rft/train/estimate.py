@@ -22,7 +22,7 @@ ACTIVATION = 34
 """Bytes that a token leaves for the backward pass, for each layer and unit of width, in half precision with attention
 that keeps no matrix of scores (Korthikanti et al., Reducing Activation Recomputation in Large Transformer Models)."""
 LOGIT = 8
-"""Bytes of a token's logit and its gradient, for each word of the vocabulary."""
+"""Bytes of a token's logit and its gradient, for each word of the vocabulary; on a GPU they come a tile at a time."""
 CHECKPOINTS_KEPT = 2
 """Of a training that is going on, with the optimizer's state."""
 TRAJECTORY_BYTES = 60_000
@@ -72,7 +72,8 @@ def memory(recipe: Recipe) -> float | None:
     length, _ = longest_row(recipe)
     checkpointed = recipe.train.trl.get("gradient_checkpointing", on_gpu(recipe.train))  # TRL's own default
     each = ACTIVATION * width * (1 + 2 * layers / ACTIVATION if checkpointed else layers)
-    return float(fixed + length * (each + LOGIT * shape.get("vocab_size", 0)))
+    logits = 0 if on_gpu(recipe.train) else LOGIT * shape.get("vocab_size", 0)
+    return float(fixed + length * (each + logits))
 
 
 def _weight_bytes(train: Train) -> float:

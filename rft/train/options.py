@@ -214,6 +214,16 @@ def check_trl(given: dict[str, Any], *, budget: int | None, method: str = "sft")
         raise RecipeError(
             f"train.trl.packing_strategy: '{given['packing_strategy']}' cuts examples in pieces; expected bfd."
         )
+    if "revision" in (given.get("model_init_kwargs") or ()):
+        raise RecipeError(
+            "train.trl.model_init_kwargs.revision: cannot be set, engines, references and adapters would be those of "
+            "another. Download the revision and set policy.model to its folder."
+        )
+    epochs = given.get("num_train_epochs", 1)
+    if isinstance(epochs, int | float) and epochs <= 0 and "max_steps" not in given:
+        raise RecipeError(
+            f"train.trl.num_train_epochs: is {epochs}; expected more than 0, since nothing is learnt else."
+        )
     if budget is not None and (clash := given.keys() & {"num_train_epochs", "max_steps"}):
         raise RecipeError(f"train.trl.{min(clash)}: train.tokens decides how long to train. Leave one of the two out.")
 

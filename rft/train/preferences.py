@@ -31,6 +31,7 @@ from rft.train.rows import (
     REJECTED,
     Row,
     columns_of,
+    context_of,
     lay_out,
     pairs_of,
     row_of,
@@ -121,7 +122,7 @@ class Kto:
         """TRL's trainer with our rows. Raises RecipeError for a batch of one row."""
         if config.per_device_train_batch_size < 2:
             raise RecipeError("train.trl.per_device_train_batch_size: is 1; kto compares with neighbours, at least 2.")
-        limit = getattr(AutoConfig.from_pretrained(self.spec.model).get_text_config(), "max_position_embeddings", None)
+        limit = context_of(AutoConfig.from_pretrained(self.spec.model))
         padding = padding_of(common["processing_class"])
         common["data_collator"] = LabelledCollator(
             padding, limit, mismatched=config.loss_type == "kto", multiple=config.pad_to_multiple_of

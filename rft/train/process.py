@@ -23,6 +23,9 @@ from rft.store import write_atomic
 from rft.types import Record
 
 POLL_SECONDS = 0.2
+SEEN_LATE = 75.0
+"""Seconds within which this node sees a file that another has written: an NFS client remembers for up to a minute that
+there was none (`acdirmax`)."""
 SET_DEATH_SIGNAL = 1
 """PR_SET_PDEATHSIG of Linux."""
 
@@ -109,7 +112,7 @@ def train_in_process(spec: Spec) -> Result:
         _follow(trainer, folder / "log.jsonl")
     finally:
         _end(trainer)
-    if trainer.returncode or not (folder / "result.json").exists():
+    if trainer.returncode or not seen(folder / "result.json"):
         raise failure(folder, trainer.returncode)
     return msgspec.json.decode((folder / "result.json").read_bytes(), type=Result)
 
@@ -166,6 +169,14 @@ def _follow(trainer: "subprocess.Popen[bytes]", log: Path) -> None:
             time.sleep(POLL_SECONDS)
 
 
+def seen(path: Path, patience: float = SEEN_LATE) -> bool:
+    """Whether a file is there, or is soon."""
+    limit = time.monotonic() + patience
+    while not path.exists() and time.monotonic() < limit:
+        time.sleep(POLL_SECONDS)
+    return path.exists()
+
+
 def _lines_from(log: Path, offset: int) -> Iterator[bytes]:
     if not log.exists():
         return
@@ -198,7 +209,8 @@ def failure(folder: Path, code: int) -> RftError:
             "Mend the cause and run the same command again: it goes on from the last checkpoint."
         )
     how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    last = next((line.strip() for line in reversed(_tail(log)) if line.strip()), "no output")
+    # The launcher of several processes ends its words on how one of them ended with a ruled line.
+    last = next((line.strip() for line in reversed(_tail(log)) if any(map(str.isalnum, line))), "no output")
     return StageError(
         f"train: the trainer was {how} ({last[:200]}); its log is {log}. "
         "Run the same command again: it goes on from the last checkpoint."

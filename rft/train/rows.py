@@ -178,6 +178,18 @@ def _branches(example: Example) -> Any:
     return branches
 
 
+def context_of(config: Any) -> int | None:
+    """The most tokens that a model reads; None where its configuration does not tell.
+
+    Of one whose positions are stretched (YaRN: Peng et al., 2023, arXiv 2309.00071) it may tell the length before that.
+    """
+    text = config.get_text_config()
+    told: int | None = getattr(text, "max_position_embeddings", None)
+    stretch = getattr(text, "rope_parameters", None) or {}
+    before, factor = stretch.get("original_max_position_embeddings"), stretch.get("factor")
+    return max(told, int(before * factor)) if told and before and factor else told
+
+
 def check_lengths(rows: Sequence[Row], limit: int, what: str) -> None:
     """Raises StageError when a row is longer than `limit` tokens: nothing is ever cut or left out in silence."""
     long = [row for row in rows if row.length > limit]

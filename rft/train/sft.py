@@ -141,12 +141,25 @@ class Trainer(InParts, Ordered, SFTTrainer):  # type: ignore[misc]
     own_columns: Sequence[str] = (BRANCHES, WEIGHTS)
     tiled: bool = torch.cuda.is_available()
     """Whether the learnt tokens' logits are made a tile at a time: on a CPU TRL's head scores all that is read."""
+    aux_loss_enabled: bool
+    """Whether the model has experts, and TRL's loss a term that balances them."""
 
     def logprobs(self, model: Any, inputs: dict[str, Any], temperature: float = 1.0) -> torch.Tensor:
         """Of each learnt token of a batch, one after another, row by row."""
+        if self.aux_loss_enabled:  # our losses have no such term, and it knows no branches
+            inputs = {**inputs, "output_router_logits": False}
         if self.tiled:
             return fused_logprobs(model, inputs)
         return learnt_logprobs(model, self.model.get_output_embeddings(), inputs, temperature)
+
+    @property
+    def router_aux_loss_coef(self) -> float:
+        """How much balanced experts count in TRL's loss: of a part of a batch, as much as the part is of it."""
+        return self._balance * self.share
+
+    @router_aux_loss_coef.setter
+    def router_aux_loss_coef(self, coefficient: float) -> None:
+        self._balance = coefficient
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()

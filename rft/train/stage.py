@@ -34,12 +34,17 @@ def run(recipe: Recipe, run: Run, round: int, *, redo: bool = False) -> None:
     select.require()
     examples = select.path / "examples.jsonl"
     stage = run.stage(round, "train")
-    if not stage.start([examples], redo=redo):
-        return
+    if stage.start([examples], redo=redo):
+        _train(recipe, run, round, stage, examples)
+    # The optimizer's state is large, and only an unfinished training needs it.
+    shutil.rmtree(stage.path / "trainer", ignore_errors=True)
+
+
+def _train(recipe: Recipe, run: Run, round: int, stage: Stage, examples: Path) -> None:
     if not examples.exists() or not examples.stat().st_size:
         raise StageError(
             f"train: round {round} selected no examples, so there is nothing to learn from; "
-            f"{select.path / 'funnel.json'} says which rule dropped what. Loosen select.rules or collect more."
+            f"{examples.with_name('funnel.json')} says which rule dropped what. Loosen select.rules or collect more."
         )
     spec = _spec(recipe, run, round, stage, examples)
     result = train_in_process(spec)
@@ -129,8 +134,6 @@ def _finish(stage: Stage, spec: Spec, result: Result) -> None:
     )
     write_atomic(stage.path / "train.json", msgspec.json.format(msgspec.json.encode(checkpoint)) + b"\n")
     made = ["checkpoint", "train.json", "log.jsonl", *(["adapter"] if spec.lora is not None else [])]
-    # The optimizer's state is large, and only an unfinished training needs it.
-    shutil.rmtree(stage.path / "trainer", ignore_errors=True)
     stage.finish(
         [stage.path / name for name in made],
         counts={"examples": result.examples, "steps": result.steps, "learnt_tokens": result.learnt_tokens},

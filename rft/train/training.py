@@ -16,7 +16,13 @@ import transformers
 from accelerate import PartialState
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, TrainerCallback
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-from transformers.utils import GENERATION_CONFIG_NAME, cached_file
+from transformers.utils import (
+    GENERATION_CONFIG_NAME,
+    IMAGE_PROCESSOR_NAME,
+    PROCESSOR_NAME,
+    VIDEO_PROCESSOR_NAME,
+    cached_file,
+)
 
 from rft.errors import RecipeError, StageError
 from rft.plugins import first_line
@@ -25,7 +31,7 @@ from rft.train.leaks import check_learnt_text
 from rft.train.options import batch, check_lora, check_trl
 from rft.train.process import Result, Spec
 from rft.train.resume import mark_complete
-from rft.train.rows import Row, check_lengths, to_budget
+from rft.train.rows import Row, check_lengths, context_of, to_budget
 
 
 class Method(Protocol):
@@ -54,6 +60,10 @@ METHODS = {
     "grpo": "rft.train.grpo:Grpo",
 }
 """`train.method` to its class; importing one takes seconds, so the others are left alone."""
+
+KEPT = (GENERATION_CONFIG_NAME, PROCESSOR_NAME, IMAGE_PROCESSOR_NAME, VIDEO_PROCESSOR_NAME)
+"""Files beside a policy's weights that go with a checkpoint as they are: transformers writes no generation config that
+it would not accept from a user, and servers ask for what prepares images even where nobody sends one."""
 
 
 def method_of(spec: Spec) -> Method:
@@ -108,7 +118,7 @@ def naming_the_longest(rows: Sequence[Row]) -> Iterator[None]:
 def read(spec: Spec, method: Method) -> list[Row]:
     """The rows to train on. Raises StageError for one too long, or that learns what the policy did not write."""
     rows = method.rows()
-    limit = getattr(AutoConfig.from_pretrained(spec.model).get_text_config(), "max_position_embeddings", None)
+    limit = context_of(AutoConfig.from_pretrained(spec.model))
     if limit is not None:
         check_lengths(rows, limit, "the model's context")
     if spec.trl.get("max_length") is not None:
@@ -132,7 +142,7 @@ def options_of(spec: Spec, method: Method, rows: Sequence[Row]) -> dict[str, Any
         "save_total_limit": 2,
         "report_to": "none",
         "disable_tqdm": True,
-        "ddp_find_unused_parameters": False,
+        "ddp_find_unused_parameters": _has_parts_unread(spec),
         **({"num_train_epochs": 1} if spec.tokens is not None else {}),
         **spec.trl,
         **_quantized(spec),
@@ -142,6 +152,12 @@ def options_of(spec: Spec, method: Method, rows: Sequence[Row]) -> dict[str, Any
         "output_dir": str(Path(spec.folder) / "trainer"),
         "deepspeed": spec.deepspeed,
     }
+
+
+def _has_parts_unread(spec: Spec) -> bool:
+    """Whether the policy has weights that text does not reach: those for images, say."""
+    config = AutoConfig.from_pretrained(spec.model)
+    return config.get_text_config() is not config
 
 
 def _machine_defaults() -> dict[str, Any]:
@@ -254,15 +270,13 @@ def write_checkpoint(spec: Spec) -> None:
     if spec.lora is None:
         model = whole_model(final, config)
     else:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(whole_model(spec.model, config), final).merge_and_unload()
+        model = merged(whole_model(spec.model, config), final)
         keep_adapter(final, Path(spec.folder) / "adapter")
     model.to(config.dtype or torch.float32).save_pretrained(fresh)
     AutoTokenizer.from_pretrained(spec.model).save_pretrained(fresh)
-    # As it is: transformers writes none that it would not accept from a user.
-    if generation := cached_file(spec.model, GENERATION_CONFIG_NAME, _raise_exceptions_for_missing_entries=False):
-        shutil.copy(generation, fresh)
+    for name in KEPT:
+        if path := cached_file(spec.model, name, _raise_exceptions_for_missing_entries=False):
+            shutil.copy(path, fresh)
     shutil.rmtree(Path(spec.folder) / "checkpoint", ignore_errors=True)
     fresh.rename(Path(spec.folder) / "checkpoint")
 
@@ -279,6 +293,19 @@ def whole_model(place: str | Path, config: Any) -> Any:
             "every one. Look at train.trl and train.deepspeed for options of saving, and redo the stage with --redo."
         )
     return model
+
+
+def merged(model: Any, adapter: Path) -> Any:
+    """A model with its adapter in it."""
+    from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
+
+    adapted = PeftModel.from_pretrained(model, adapter)
+    if isinstance(adapted.get_input_embeddings(), LoraLayer):
+        # Merging changes a weight in place, and tied embeddings are one weight: the output was trained without it.
+        head = model.get_output_embeddings()
+        head.weight = torch.nn.Parameter(head.weight.detach().clone())
+    return adapted.merge_and_unload()
 
 
 def keep_adapter(final: Path, place: Path) -> None:

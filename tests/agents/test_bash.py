@@ -155,7 +155,7 @@ class Counts:
     """A model that says how many tokens it used."""
 
     def reply(self, messages: Sequence[Message], *, deadline: float, tools: Sequence[Tool] = ()) -> Completion:
-        return completion(bash_block("ls"), completion_tokens=60)
+        return completion(bash_block("ls"), completion_tokens=60, reasoning="Hm.")
 
     def close(self) -> None:
         pass
@@ -178,6 +178,7 @@ def test_the_token_limit_counts_the_whole_attempt(repository: Path) -> None:
     made = Bash(max_tokens=100).attempt(make_task(), sandbox, Counts())
     sandbox.close()
     assert made.stop == StopReason.TOKEN_LIMIT and len(made.steps) == 2
+    assert [step.reasoning for step in made.steps] == ["Hm.", "Hm."]
 
 
 def test_tokens_extend_one_row_until_the_prefix_breaks() -> None:

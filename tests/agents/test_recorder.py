@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import openai
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -249,6 +250,20 @@ class Failing:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+class Thinking(Exact):
+    """A policy whose server keeps its thoughts apart."""
+
+    def reply(self, messages: Sequence[Message], *, deadline: float, tools: Sequence[Tool] = ()) -> Completion:
+        return msgspec.structs.replace(super().reply(messages, deadline=deadline), reasoning="Hm.")
+
+
+def test_thoughts_are_recorded_though_the_agent_does_not_hand_them_back(recorder: Recorder) -> None:
+    with desk(recorder, Thinking("a", "b")) as at:
+        at.ask(user("go"))
+        at.ask(user("go"), {"role": "assistant", "content": "a"}, user("on"))
+    assert [(s.reasoning, s.reply, bool(s.shown)) for s in at.line.attempt.steps] == [("Hm.", x, False) for x in "ab"]
 
 
 def test_limits_are_told_to_the_agent_and_kept(recorder: Recorder) -> None:

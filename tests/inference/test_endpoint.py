@@ -144,6 +144,13 @@ def test_everything_the_server_tells_is_recorded(server: Server, task: Task) -> 
     )
 
 
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+def test_thoughts_that_the_server_keeps_apart_are_recorded(server: Server, task: Task, name: str) -> None:
+    server.script = [say(answer(message={"role": "assistant", "content": "ok", name: "Hm."}))]
+    made = ask(server, task)
+    assert (made.text, made.reasoning) == ("ok", "Hm.")
+
+
 def test_the_request_says_what_the_recipe_says(server: Server, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     """The key can come from the environment only, so the test sets it there."""
     monkeypatch.setenv("MY_KEY", KEY)

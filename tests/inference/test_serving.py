@@ -117,6 +117,16 @@ def test_attempts_are_shared_out_and_each_keeps_to_its_replica(weights: str, tas
 
 
 @pytest.mark.process
+def test_a_folder_that_cannot_be_removed_is_taken_over(weights: str, task: Task, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    folder = tmp_path / "serving"
+    folder.symlink_to("there")
+    with engine_of(section(1), weights, folder) as engine:
+        assert engine.open(task, seed=0).reply(GO, deadline=soon()).text
+        assert folder.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.process
 def test_a_replica_killed_in_the_middle_of_an_answer_costs_a_call(weights: str, task: Task, tmp_path: Path) -> None:
     folder, record = tmp_path / "serving", tmp_path / "record"
     with engine_of(section(2, record=str(record), delay=0.5), weights, folder) as engine:
@@ -247,6 +257,18 @@ def test_what_is_started() -> None:
         *("--enforce-eager", "--no-enable-prefix-caching", "--hf-overrides", '{"a": 1}', "--middleware", "a", "b"),
     ]
     assert "'/opt/my vllm'" in words.summary() and "'/opt/my vllm'" in words.missing()
+
+
+@pytest.mark.parametrize(
+    ("flags", "tensor"),
+    [
+        ({"enable-expert-parallel": True}, True),
+        ({"data_parallel_size": 4}, False),
+        ({"pipeline-parallel-size": 4}, False),
+    ],
+)
+def test_several_gpus_share_tensors_unless_the_flags_spread_otherwise(flags: dict[str, Any], tensor: bool) -> None:
+    assert ("--tensor-parallel-size" in Vllm(gpus=4, flags=flags).arguments("hub/name")) is tensor
 
 
 def test_an_adapter_is_served_on_its_model(tmp_path: Path) -> None:

@@ -62,3 +62,22 @@ def test_weights_in_few_bits_are_loaded_as_the_recipe_says_otherwise(tmp_path: P
     method = method_of(spec)
     given = options_of(spec, method, method.rows())["model_init_kwargs"]
     assert given["attn_implementation"] == "eager" and given["quantization_config"].load_in_8bit
+
+
+@pytest.mark.parametrize("where", [{"target_modules": ["q_proj", "embed_tokens"]}, {"modules_to_save": ["lm_head"]}])
+def test_an_adapter_on_tied_embeddings_is_merged_as_it_was_trained(
+    tmp_path: Path, policy: Path, where: dict[str, Any]
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from rft.train.training import train
+
+    lora = {"r": 4, "target_modules": ["q_proj"], **where}
+    spec = spec_of(tmp_path / "a", policy, "sft", make_examples(4), lora=lora)
+    train(spec)
+    base = AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32)
+    trained = PeftModel.from_pretrained(base, Path(spec.folder) / "adapter")
+    left = AutoModelForCausalLM.from_pretrained(Path(spec.folder) / "checkpoint", dtype=torch.float32)
+    ids = torch.arange(3, 40)[None]
+    torch.testing.assert_close(left(ids).logits, trained(ids).logits, atol=1e-4, rtol=1e-4)

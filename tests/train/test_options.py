@@ -26,6 +26,8 @@ def recipe(**train: Any) -> Recipe:
         ({"trl": {"save_only_model": True}}, "an interrupted training goes on to the same weights"),
         ({"trl": {"auto_find_batch_size": True}}, "set train.batch_tokens"),
         ({"trl": {"packing": True, "packing_strategy": "wrapped"}}, "cuts examples in pieces"),
+        ({"trl": {"model_init_kwargs": {"revision": "v2"}}}, r"revision: cannot be set, .* set policy.model"),
+        ({"trl": {"num_train_epochs": 0}}, r"num_train_epochs: is 0; expected more than 0"),
         ({"trl": {"num_train_epochs": 2}, "tokens": 100}, "train.tokens decides how long"),
         ({"tokens": 0}, "train.tokens: is 0"),
         ({"lora": {"rank": 4}}, "train.lora.rank"),

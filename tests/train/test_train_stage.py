@@ -16,10 +16,10 @@ import pytest
 from training_cases import MAKERS, MakeRun, make_examples  # type: ignore[import-not-found]
 
 from rft import train
-from rft.errors import RecipeError, StageError
+from rft.errors import RecipeError, StageError, StoreError
 from rft.recipe import dump
 from rft.store import digest_path
-from rft.train.process import failure
+from rft.train.process import failure, seen
 
 LONG = {"num_train_epochs": 15, "save_steps": 4, "learning_rate": 1e-2}
 
@@ -86,6 +86,19 @@ def test_a_killed_driver_leaves_no_trainer(make_run: MakeRun, tmp_path: Path) ->
     assert not alive
 
 
+def test_what_was_trained_outlives_an_end_before_the_manifest(make_run: MakeRun) -> None:
+    recipe, run = make_run(make_examples(4), trl={"num_train_epochs": 1})
+    stage = run.stage(1, "train")
+    in_the_way = stage.path / f".manifest.json.{os.getpid()}.new"
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(StoreError, match="cannot be written"):
+        train.run(recipe, run, 1)
+    in_the_way.rmdir()
+    train.run(recipe, run, 1)
+    assert json.loads((stage.path / "spec.json").read_text())["resume"], "trained from the start again"
+    assert not (stage.path / "trainer").exists()
+
+
 def test_no_examples_is_an_error_that_names_the_funnel(make_run: MakeRun) -> None:
     recipe, run = make_run([])
     with pytest.raises(StageError, match=r"selected no examples.*funnel\.json"):
@@ -109,9 +122,15 @@ def test_the_trainer_s_reason_reaches_the_user(make_run: MakeRun) -> None:
 )
 def test_an_end_is_told_with_its_cause(tmp_path: Path, left: str, code: int, kind: type, words: str) -> None:
     (tmp_path / "error.json").write_text(left)
-    (tmp_path / "trainer.log").write_text("first words\nlast words\n\n")
+    (tmp_path / "trainer.log").write_text("first words\nlast words\n\n=========\n")
     with pytest.raises(kind, match=words):
         raise failure(tmp_path, code)
+
+
+def test_a_result_that_another_node_has_written_may_be_seen_late(tmp_path: Path) -> None:
+    late = threading.Timer(0.5, (tmp_path / "result.json").touch)
+    late.start()
+    assert seen(tmp_path / "result.json", patience=30) and not seen(tmp_path / "other.json", patience=0.1)
 
 
 @pytest.mark.parametrize(("difference", "warned"), [(0.06, True), (0.04, False)])

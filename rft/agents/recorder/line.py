@@ -137,6 +137,7 @@ class Line:
         step = Step(
             index=len(steps) + 1,
             reply=completion.text,
+            reasoning=completion.reasoning,
             command=command_in(completion),
             observation="",
             tool_calls=completion.tool_calls,
