@@ -5,6 +5,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,26 @@ def test_after_a_while_without_a_result_it_is_said_who_waits_for_what(capsys: py
     assert said[0].startswith("pool: no result for ") and said[0].endswith(" s; 30 attempts are being made")
     assert said[1] == "  task/29 waits in grading for 29 s", "those that have waited longest come first"
     assert said[21] == "  … and 10 that have waited less"
+
+
+class Marks:
+    """Leaves a file when it is closed."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __call__(self, item: int) -> int:
+        return item
+
+    def close(self) -> None:
+        self.mark.touch()
+
+
+@pytest.mark.process
+def test_an_actor_closes_its_worker_before_it_ends(tmp_path: Path) -> None:
+    mark = tmp_path / "closed"
+    assert sorted(Ray(workers=1, cpus=0.5).run(partial(Marks, mark), range(3), lost)) == [0, 1, 2]
+    assert mark.exists()
 
 
 class Closes:
