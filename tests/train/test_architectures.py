@@ -11,7 +11,7 @@ from test_methods import FLOAT, spec_of, trainer_of  # type: ignore[import-not-f
 from test_parts import LIMIT, branching  # type: ignore[import-not-found]
 from training_cases import make_examples  # type: ignore[import-not-found]
 
-from rft.errors import StageError
+from rft.errors import RecipeError, StageError
 from rft.train.process import train_in_process
 
 torch = pytest.importorskip("torch")
@@ -69,6 +69,11 @@ def test_a_policy_of_experts_learns_rows_that_branch(tmp_path: Path, experts: Pa
     batch = next(iter(trainer.get_train_dataloader()))
     assert trainer.aux_loss_enabled
     assert torch.isfinite(trainer.compute_loss(trainer.model.train(), batch))
+
+
+def test_a_policy_whose_layers_know_no_branches_is_refused(tmp_path: Path, seeing: Path) -> None:
+    with pytest.raises(RecipeError, match="has layers of kind sliding_attention, which know no branches"):
+        trainer_of(spec_of(tmp_path / "a", seeing, "sft", branching()))
 
 
 def test_parts_of_a_batch_balance_experts_as_much_as_the_whole(tmp_path: Path, experts: Path) -> None:
