@@ -88,6 +88,23 @@ def test_parts_of_a_batch_balance_experts_as_much_as_the_whole(tmp_path: Path, e
     assert losses[0] == pytest.approx(losses[1], rel=0.02), "the balance of a batch is no sum over its rows, but near"
 
 
+def test_the_precision_of_a_policy_with_several_parts_is_kept(tmp_path: Path, seeing: Path) -> None:
+    from safetensors.torch import load_file
+    from transformers import AutoModelForImageTextToText
+
+    from rft.train.training import train
+
+    half = shutil.copytree(seeing, tmp_path / "half")
+    AutoModelForImageTextToText.from_pretrained(seeing, dtype=torch.bfloat16).save_pretrained(half)
+    config = json.loads((half / "config.json").read_text())
+    assert {config.pop("dtype"), config["text_config"]["dtype"]} == {"bfloat16"}
+    (half / "config.json").write_text(json.dumps(config))
+    spec = spec_of(tmp_path / "a", half, "sft", make_examples(4))
+    train(spec)
+    weights = load_file(Path(spec.folder) / "checkpoint" / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
+
+
 def test_a_context_that_is_stretched_takes_longer_rows(tmp_path: Path, policy: Path) -> None:
     from rft.train.training import method_of, read
 
