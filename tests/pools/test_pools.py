@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -155,6 +156,29 @@ class Closes:
 
     def close(self) -> None:
         self.calls.append("closed")
+
+
+class Asks:
+    """Waits for an engine that answers item 0 alone, until it is closed."""
+
+    def __init__(self) -> None:
+        self.closed = threading.Event()
+
+    def __call__(self, item: int) -> int:
+        if item:
+            self.closed.wait(20)
+        return item
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_who_stops_threads_in_the_middle_does_not_wait_for_the_engine() -> None:
+    results = Threads(concurrency=2).run(Asks, range(9), lost)
+    assert next(results) == 0
+    began = time.monotonic()
+    results.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("pool", [Serial(), Threads(concurrency=2)], ids=["serial", "threads"])
