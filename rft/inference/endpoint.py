@@ -27,6 +27,8 @@ CONTEXT_WORDS = (
     "too many tokens",
 )
 """How servers say that a conversation does not fit; there is no common code."""
+BROKEN_OFF = ("abort", "error")
+"""What vLLM and SGLang give as the reason for the end of an answer that is none: they were told to stop, or failed."""
 MAX_BYTES = 64 << 20
 """A longer answer is refused. Token ids and log-probabilities of a long answer take some megabytes."""
 
@@ -122,11 +124,12 @@ class EndpointConversation:
                 raise ContextFull(str(error)) from None
             raise InferenceError(str(error)) from None
         except NoAnswer as error:
-            unanswered = Unanswered(str(error))
-            unanswered.failed = error.failed
-            raise unanswered from None
+            raise unanswered(str(error), failed=error.failed) from None
         if time.monotonic() >= deadline:
             raise InferenceError(f"{self.endpoint.url}: time: the deadline passed before the answer was whole.")
+        how = answer.choices[0].finish_reason
+        if how in BROKEN_OFF:
+            raise unanswered(f"{self.endpoint.url}: the server broke the answer off ({how}).", failed=True)
         self.turn += 1
         return self._completion(answer)
 
@@ -181,6 +184,13 @@ class EndpointConversation:
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
         )
+
+
+def unanswered(why: str, *, failed: bool) -> Unanswered:
+    """The error of a call that another server, or this one later, may answer."""
+    error = Unanswered(why)
+    error.failed = failed
+    return error
 
 
 class _Function(msgspec.Struct):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rft.errors import RftError, StageError
 from rft.interfaces import Doing
+from rft.pools import at_work
 from rft.pools.cluster import ray_says, stands_here
 from rft.pools.watch import Watch, doing
 from rft.progress import say
@@ -23,6 +24,8 @@ TICK = 5.0
 """Seconds between two looks at nodes, leases and the watch."""
 PATIENCE = 2.0
 """Seconds that actors have to say what they are at."""
+CLOSING = 10.0
+"""Seconds that workers have to close what they hold."""
 
 
 @dataclass
@@ -103,7 +106,12 @@ class Crew:
         return ready
 
     def dismiss(self) -> None:
-        """End every actor."""
+        """Close every worker and end its actor."""
+        import ray
+
+        with contextlib.suppress(Exception):  # a cluster in trouble, or nobody to wait for
+            closing = [member.handle.close.remote() for member in self.actors.values() if member.ready]
+            ray.wait(closing, num_returns=len(closing), timeout=CLOSING)
         for actor in list(self.actors):
             self._end(actor)
 
@@ -332,6 +340,11 @@ class _Actor:
     def call(self, item: Any) -> Any:
         """The item's result."""
         return self._worker(item)
+
+    def close(self) -> None:
+        """Close the worker."""
+        with at_work(self._worker):
+            return
 
 
 _NOTHING = object()

@@ -38,8 +38,9 @@ class Threads:
         running: set[Future[Result]] = set()
         watch = Watch(self.watch)
         with (
-            at_work(make_worker()) as worker,
             ThreadPoolExecutor(self.concurrency, thread_name_prefix="attempt") as executor,
+            # closed first: who stops in the middle does not wait till attempts that wait for the engine are over
+            at_work(make_worker()) as worker,
         ):
 
             def report() -> Iterator[tuple[str, Doing]]:

@@ -76,13 +76,24 @@ class Sft:
             common["data_collator"] = ColumnCollator(padding, pad_to_multiple_of=config.pad_to_multiple_of)
         trainer = trainer_class(config, rows)(args=config, **common)
         check_prepared(rows, trainer.train_dataset)
-        attention = trainer.model.config._attn_implementation
-        if branching and attention not in TAKES_MASKS:
-            raise RecipeError(
-                f"train.trl.model_init_kwargs: attn_implementation is {attention}, which knows no branches; expected "
-                f"{' or '.join(TAKES_MASKS)}."
-            )
+        if branching:
+            check_branching(trainer.model.config)
         return trainer
+
+
+def check_branching(config: Any) -> None:
+    """Raises RecipeError for a model whose layers do not keep branches apart as the judge `local` does."""
+    if config._attn_implementation not in TAKES_MASKS:
+        raise RecipeError(
+            f"train.trl.model_init_kwargs: attn_implementation is {config._attn_implementation}, which knows no "
+            f"branches; expected {' or '.join(TAKES_MASKS)}."
+        )
+    others = set(getattr(config.get_text_config(), "layer_types", None) or ()) - {"full_attention"}
+    if others:
+        raise RecipeError(
+            f"policy.model: has layers of kind {', '.join(sorted(others))}, which know no branches; a policy that "
+            "judges needs full attention alone. Choose another."
+        )
 
 
 def trainer_class(config: SFTConfig, rows: Sequence[Row]) -> "type[Trainer]":

@@ -272,7 +272,8 @@ def write_checkpoint(spec: Spec) -> None:
     else:
         model = merged(whole_model(spec.model, config), final)
         keep_adapter(final, Path(spec.folder) / "adapter")
-    model.to(config.dtype or torch.float32).save_pretrained(fresh)
+    # Of models with several parts some tell it of their parts alone.
+    model.to(config.dtype or config.get_text_config().dtype or torch.float32).save_pretrained(fresh)
     AutoTokenizer.from_pretrained(spec.model).save_pretrained(fresh)
     for name in KEPT:
         if path := cached_file(spec.model, name, _raise_exceptions_for_missing_entries=False):

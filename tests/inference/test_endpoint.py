@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rft.errors import ContextFull, InferenceError, RecipeError
+from rft.errors import ContextFull, InferenceError, RecipeError, Unanswered
 from rft.inference.endpoint import Endpoint
 from rft.plugins import build
 from rft.recipe import Sampling
@@ -325,6 +325,13 @@ def test_a_full_context_is_told_apart(said: dict[str, Any], server: Server, task
     server.script = [say(said, 400)]
     with pytest.raises(ContextFull):
         ask(server, task)
+
+
+def test_an_answer_that_the_server_broke_off_is_none(server: Server, task: Task) -> None:
+    server.script = [say(answer(finish_reason="abort"))]
+    with pytest.raises(Unanswered, match=r"the server broke the answer off \(abort\)") as caught:
+        ask(server, task)
+    assert caught.value.failed and len(server.seen) == 1
 
 
 @pytest.mark.parametrize(

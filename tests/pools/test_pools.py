@@ -2,9 +2,11 @@
 
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -124,6 +126,26 @@ def test_after_a_while_without_a_result_it_is_said_who_waits_for_what(capsys: py
     assert said[21] == "  … and 10 that have waited less"
 
 
+class Marks:
+    """Leaves a file when it is closed."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __call__(self, item: int) -> int:
+        return item
+
+    def close(self) -> None:
+        self.mark.touch()
+
+
+@pytest.mark.process
+def test_an_actor_closes_its_worker_before_it_ends(tmp_path: Path) -> None:
+    mark = tmp_path / "closed"
+    assert sorted(Ray(workers=1, cpus=0.5).run(partial(Marks, mark), range(3), lost)) == [0, 1, 2]
+    assert mark.exists()
+
+
 class Closes:
     def __init__(self, calls: list[object]) -> None:
         self.calls = calls
@@ -134,6 +156,29 @@ class Closes:
 
     def close(self) -> None:
         self.calls.append("closed")
+
+
+class Asks:
+    """Waits for an engine that answers item 0 alone, until it is closed."""
+
+    def __init__(self) -> None:
+        self.closed = threading.Event()
+
+    def __call__(self, item: int) -> int:
+        if item:
+            self.closed.wait(20)
+        return item
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_who_stops_threads_in_the_middle_does_not_wait_for_the_engine() -> None:
+    results = Threads(concurrency=2).run(Asks, range(9), lost)
+    assert next(results) == 0
+    began = time.monotonic()
+    results.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("pool", [Serial(), Threads(concurrency=2)], ids=["serial", "threads"])

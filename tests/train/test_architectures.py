@@ -11,7 +11,7 @@ from test_methods import FLOAT, spec_of, trainer_of  # type: ignore[import-not-f
 from test_parts import LIMIT, branching  # type: ignore[import-not-found]
 from training_cases import make_examples  # type: ignore[import-not-found]
 
-from rft.errors import StageError
+from rft.errors import RecipeError, StageError
 from rft.train.process import train_in_process
 
 torch = pytest.importorskip("torch")
@@ -71,6 +71,11 @@ def test_a_policy_of_experts_learns_rows_that_branch(tmp_path: Path, experts: Pa
     assert torch.isfinite(trainer.compute_loss(trainer.model.train(), batch))
 
 
+def test_a_policy_whose_layers_know_no_branches_is_refused(tmp_path: Path, seeing: Path) -> None:
+    with pytest.raises(RecipeError, match="has layers of kind sliding_attention, which know no branches"):
+        trainer_of(spec_of(tmp_path / "a", seeing, "sft", branching()))
+
+
 def test_parts_of_a_batch_balance_experts_as_much_as_the_whole(tmp_path: Path, experts: Path) -> None:
     losses = []
     for limit in (None, LIMIT):
@@ -81,6 +86,23 @@ def test_parts_of_a_batch_balance_experts_as_much_as_the_whole(tmp_path: Path, e
         trainer.current_gradient_accumulation_steps = 1
         losses.append(float(trainer.training_step(trainer.model, batch, (batch["labels"] != -100).sum())))
     assert losses[0] == pytest.approx(losses[1], rel=0.02), "the balance of a batch is no sum over its rows, but near"
+
+
+def test_the_precision_of_a_policy_with_several_parts_is_kept(tmp_path: Path, seeing: Path) -> None:
+    from safetensors.torch import load_file
+    from transformers import AutoModelForImageTextToText
+
+    from rft.train.training import train
+
+    half = shutil.copytree(seeing, tmp_path / "half")
+    AutoModelForImageTextToText.from_pretrained(seeing, dtype=torch.bfloat16).save_pretrained(half)
+    config = json.loads((half / "config.json").read_text())
+    assert {config.pop("dtype"), config["text_config"]["dtype"]} == {"bfloat16"}
+    (half / "config.json").write_text(json.dumps(config))
+    spec = spec_of(tmp_path / "a", half, "sft", make_examples(4))
+    train(spec)
+    weights = load_file(Path(spec.folder) / "checkpoint" / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
 
 
 def test_a_context_that_is_stretched_takes_longer_rows(tmp_path: Path, policy: Path) -> None:
