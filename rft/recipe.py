@@ -187,7 +187,7 @@ class Train:
     tokens: int | None = None
     """Learnt tokens to train on: examples are repeated in seeded order until reached. Left out: TRL's epochs decide."""
     workers: int = 1
-    """Training processes."""
+    """Training processes, each on a GPU of its own where there are GPUs."""
     ray: Section | None = None
     """Options of ray.train.ScalingConfig, as they are: Ray Train spreads the workers over the cluster of
     `collect.pool.address` or RAY_ADDRESS, whose nodes all see the run's folder. Left out: they run where the driver

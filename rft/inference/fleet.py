@@ -27,6 +27,8 @@ SAY_EVERY = 30.0
 """Seconds between two lines about a start that takes its time, or about a disk that is full."""
 ASK_EVERY = 15.0
 """Seconds between two questions to a replica whether it still answers."""
+WORK = re.compile(r"^vllm:(?:prompt|generation)_tokens_total(?:{.*})? (\S+)$", re.MULTILINE)
+"""What of vLLM's /metrics says how many tokens it has read and written."""
 LINE = 200
 """Characters of a log's last line that are shown."""
 
@@ -54,6 +56,8 @@ class Replica:
     up: bool = False
     heard: float = 0.0
     """When it last answered, a `time.monotonic()` value."""
+    tokens: float = 0.0
+    """How many it had worked on when that was last looked at."""
     starts: int = 1
     over: bool = False
     """It is not started again."""
@@ -75,7 +79,7 @@ class Fleet:
     """What the replicas call the model."""
     boot: float
     silence: float
-    """Seconds without an answer after which a replica that runs is taken for hung."""
+    """Seconds without an answer, and without a token for anybody else, after which one that runs is taken for hung."""
     restarts: int
     replicas: list[Replica] = field(default_factory=list)
     written: Book | None = None
@@ -141,7 +145,7 @@ class Fleet:
                 self._is_up(replica, url)
             if not replica.up and time.monotonic() > replica.limit:
                 how = f"does not answer after {self.boot:g} s" if url else f"found no place within {self.boot:g} s"
-        if not how and replica.up and time.monotonic() - replica.heard > self.silence:
+        if not how and replica.up and time.monotonic() - replica.heard > self.silence and not _gets_on(replica):
             how = f"runs, and has answered nothing for {self.silence:g} s"
         return (
             f"replica {replica.number} {how} ({last_line(replica.log, error=True)}); its log is {replica.log}"
@@ -151,7 +155,7 @@ class Fleet:
 
     def _is_up(self, replica: Replica, url: str) -> None:
         """Its first answer, and someone who goes on asking: `/health` answers for an engine that hangs."""
-        replica.up, replica.heard = True, time.monotonic()
+        replica.up, replica.heard, replica.tokens = True, time.monotonic(), 0.0
         threading.Thread(target=self._ask, args=(replica, replica.server, url), daemon=True).start()
 
     def _ask(self, replica: Replica, server: Server, url: str) -> None:
@@ -224,6 +228,18 @@ def last_line(log: Path, *, error: bool = False) -> str:
     lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines() if line.strip()]
     telling = [line for line in lines if error and re.search(r"(^|\] )[\w.]*(Error|Exception): \S", line)]
     return (telling or lines or ["no output yet"])[-1][-LINE:]
+
+
+def _gets_on(replica: Replica) -> bool:
+    """Whether it has worked since this was last asked: where many wait, the question that it owes waits behind them."""
+    tokens = 0.0
+    with contextlib.suppress(httpx.HTTPError, ValueError):
+        told = httpx.get(f"{replica.server.url()}/metrics", timeout=5, trust_env=False).text
+        tokens = sum(map(float, WORK.findall(told)))
+    if tokens <= replica.tokens:
+        return False
+    replica.tokens, replica.heard = tokens, time.monotonic()
+    return True
 
 
 def _healthy(url: str) -> bool:

@@ -52,7 +52,8 @@ class Vllm:
     boot: float = 1800.0
     """Seconds in which a replica must answer, the loading of the model included; calls wait as long for a restart."""
     silence: float = 300.0
-    """Seconds without an answer, if only of one token, after which a replica that runs is taken for hung."""
+    """Seconds without an answer, if only of one token, and without work on others, after which a replica that runs is
+    taken for hung."""
     restarts: int = 3
     """How often a replica that died or hangs is started again, in each stage."""
     timeout: float = 600.0

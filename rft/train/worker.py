@@ -16,7 +16,6 @@ import msgspec
 
 from rft.errors import RftError
 from rft.plugins import first_line
-from rft.store import write_atomic
 from rft.train.process import Complaint, Spec, end_with_parent, lost
 
 
@@ -28,6 +27,8 @@ def main() -> None:
     is_launched = is_rank or spec.ray is not None
     if spec.workers > 1 and not is_launched:
         _become_launcher(spec.workers)
+    if not is_launched:
+        keep_to_one_gpu()
     if spec.deepspeed and not is_launched:
         _be_the_only_rank()
     try:
@@ -50,9 +51,9 @@ def complaining(spec: Spec) -> Iterator[None]:
     except Exception as error:
         told = lost(first_line(error)) if _is_of_another(error) else error
         message = str(told) if isinstance(told, RftError) else first_line(told)
-        complaint = Path(spec.folder) / "error.json"
-        if not complaint.exists():
-            write_atomic(complaint, msgspec.json.encode(Complaint(kind=type(told).__name__, message=message)))
+        # Made anew or not at all: that asks the server, where NFS may remember that there was none.
+        with contextlib.suppress(FileExistsError), Path(spec.folder, "error.json").open("xb") as complaint:
+            complaint.write(msgspec.json.encode(Complaint(kind=type(told).__name__, message=message)))
         raise
 
 
@@ -67,6 +68,11 @@ def _become_launcher(workers: int) -> None:
     """Replace this process, which keeps its number and its tie to the parent."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(workers)]
     os.execv(sys.executable, [sys.executable, *launcher, "-m", "rft.train.worker", sys.argv[1]])
+
+
+def keep_to_one_gpu() -> None:
+    """One process computes on one GPU: shown several, TRL would spread the layers and transformers copy the model."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
 
 
 def _be_the_only_rank() -> None:

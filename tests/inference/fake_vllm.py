@@ -33,6 +33,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--stuck", type=Path, help="a file; the process that it names answers no question, and is healthy"
     )
+    parser.add_argument(
+        "--crowded", action="store_true", help="works for others and leaves questions of a token waiting"
+    )
     parser.add_argument("--poison", help="what holds this word is answered by HTTP 500")
     parser.add_argument("--child", action="store_true", help="start a process beside, as vLLM starts its engine")
     parser.add_argument("--turns", type=int, default=1, help="commands before the submission")
@@ -46,6 +49,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/health":
             self._say(503 if self.server.options.sick else 200, {})
+        elif self.path == "/metrics" and self.server.options.crowded:
+            count = f'vllm:generation_tokens_total{{engine="0",model_name="policy"}} {time.monotonic()}'
+            self._send(200, f"# HELP vllm:generation_tokens_total Of all requests.\n{count}\n".encode())
         else:
             self._say(200, {"data": [{"id": self.server.options.served_model_name}]})
 
@@ -57,6 +63,7 @@ class Handler(BaseHTTPRequestHandler):
         if options.stuck and options.stuck.exists() and options.stuck.read_text() == str(os.getpid()):
             time.sleep(600)
         if self.path == "/v1/completions":
+            time.sleep(600 if options.crowded else 0)
             return self._say(200, {"choices": [{"text": "."}]})
         if options.record:
             line = {"port": options.port, "first": body["messages"][-1]["content"][:40], "seed": body["seed"]}
@@ -87,7 +94,9 @@ class Handler(BaseHTTPRequestHandler):
         return self._say(200, {"choices": [choice], "usage": usage, "prompt_token_ids": prompt})
 
     def _say(self, status: int, value: dict[str, Any]) -> None:
-        data = json.dumps(value).encode()
+        self._send(status, json.dumps(value).encode())
+
+    def _send(self, status: int, data: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

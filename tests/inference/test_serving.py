@@ -167,6 +167,15 @@ def test_a_replica_that_hangs_and_is_healthy_is_started_again(
 
 
 @pytest.mark.process
+def test_a_replica_that_works_for_others_is_not_taken_for_hung(weights: str, task: Task, tmp_path: Path) -> None:
+    folder = tmp_path / "serving"
+    with engine_of(section(1, silence=1, crowded=True), weights, folder) as engine:
+        time.sleep(4)
+        assert engine.open(task, seed=1).reply(GO, deadline=soon()).text
+        assert len(pids(folder)) == 1
+
+
+@pytest.mark.process
 def test_a_call_that_breaks_replicas_fails_alone(weights: str, task: Task, tmp_path: Path) -> None:
     folder, record = tmp_path / "serving", tmp_path / "record"
     with engine_of(section(2, record=str(record), poison="poison"), weights, folder) as engine:

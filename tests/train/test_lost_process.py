@@ -9,7 +9,7 @@ from torch import distributed, ones
 
 from rft.errors import StageError
 from rft.train.process import Spec, failure
-from rft.train.worker import complaining
+from rft.train.worker import complaining, keep_to_one_gpu
 
 
 def rank(number: int, spec: Spec) -> None:
@@ -20,6 +20,28 @@ def rank(number: int, spec: Spec) -> None:
         os._exit(9)
     with complaining(spec):
         distributed.all_reduce(ones(1))
+
+
+@pytest.mark.parametrize(
+    ("shown", "kept"), [(None, "0"), ("2,3", "2"), ("GPU-8f5d", "GPU-8f5d"), ("", ""), ("-1", "-1")]
+)
+def test_one_process_sees_one_gpu(shown: str | None, kept: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown or "")
+    if shown is None:
+        del os.environ["CUDA_VISIBLE_DEVICES"]
+    keep_to_one_gpu()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == kept
+
+
+def test_of_several_reasons_the_first_is_kept(tmp_path: Path) -> None:
+    spec = Spec(
+        model="", examples="", folder=str(tmp_path), seed=0, tokens=None, workers=2, deepspeed=None, lora=None, trl={},
+        resume=None, parent=0,
+    )  # fmt: skip
+    for words in ("the cause", "an effect"):
+        with pytest.raises(StageError), complaining(spec):
+            raise StageError(words)
+    assert str(failure(tmp_path, 1)) == "the cause"
 
 
 @pytest.mark.process
