@@ -37,8 +37,10 @@ def run(recipe: Recipe, *, redo: bool = False) -> Run:
             for round, stage in run.plan():
                 run_stage(recipe, run, round, stage, tracker, redo=redo)
             report(run, tracker)
-        except RftError as error:
-            tracker.alert(f"{recipe.name}: stopped"[-63:], str(error))
+        except Exception as error:
+            # What a plug-in raises may say anything, secrets among it: it stays on this machine.
+            why = str(error) if isinstance(error, RftError) else f"{type(error).__name__}; see what the run printed."
+            tracker.alert(f"{recipe.name}: stopped"[-63:], why)
             raise
         finally:
             tracker.finish()

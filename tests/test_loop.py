@@ -9,6 +9,7 @@ import pytest
 from rft import loop
 from rft import recipe as recipes
 from rft.errors import RecipeError, StageError
+from rft.pools.serial import Serial
 from rft.rundir import Run
 from rft.tracking import Nowhere
 from tests.conftest import finish_stage, make_trajectory
@@ -52,6 +53,22 @@ def test_people_are_told_of_a_run_that_stops(tmp_path: Path) -> None:
     with pytest.raises(StageError) as stopped:
         loop.run(recipe)
     assert (Run(recipe).path / "alerts").read_text() == f"t: stopped: {stopped.value}"
+
+
+class Faulty(Serial):
+    """A pool with a mistake of its author's."""
+
+    def run(self, *_: Any) -> Any:
+        raise KeyError("sesame")
+
+
+def test_what_a_plug_in_raises_is_announced_by_its_kind_alone(tmp_path: Path) -> None:
+    few = ("evaluate.tasks=1", "evaluate.samples=1", "sandbox={use: local}")
+    pool = "collect.pool={use: 'tests.test_loop:Faulty'}"
+    recipe = make(tmp_path, "tracking={use: 'tests.test_loop:Listening'}", pool, *few)
+    with pytest.raises(KeyError):
+        loop.run(recipe)
+    assert (Run(recipe).path / "alerts").read_text() == "t: stopped: KeyError; see what the run printed."
 
 
 def test_a_policy_from_scratch_is_made_anew_with_what_it_is_made_of(tmp_path: Path) -> None:
