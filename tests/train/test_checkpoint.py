@@ -64,6 +64,7 @@ def test_weights_in_few_bits_are_loaded_as_the_recipe_says_otherwise(tmp_path: P
     assert given["attn_implementation"] == "eager" and given["quantization_config"].load_in_8bit
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:peft")
 @pytest.mark.parametrize("where", [{"target_modules": ["q_proj", "embed_tokens"]}, {"modules_to_save": ["lm_head"]}])
 def test_an_adapter_on_tied_embeddings_is_merged_as_it_was_trained(
     tmp_path: Path, policy: Path, where: dict[str, Any]
