@@ -161,15 +161,7 @@ def _needs(check: Check) -> Iterator[Finding]:
         )
         yield Finding(area="need", what="disk", how=how, missing=wanted > there)
     gpus = gpu_memory()
-    memory = estimate.memory(recipe)
-    if memory is None:
-        yield Finding(area="need", what="training memory", how=estimate.unknown(recipe))
-    else:
-        free = min((free for _, free in gpus), default=_memory() / recipe.train.workers)
-        length, basis = estimate.longest_row(recipe)
-        row = f"for a row of {length:,} tokens ({basis})"
-        how = f"about {memory / GIB:.2g} GiB in each process {row}; {free / GIB:.1f} GiB are free"
-        yield Finding(area="need", what="training memory", how=how, missing=memory > free)
+    yield from _training(recipe, [free for _, free in gpus])
     pool = recipe.collect.pool
     reserved = float(pool.get("gpus") or 0) * int(pool.get("workers") or 1)
     elsewhere = pool.get("address") or os.environ.get("RAY_ADDRESS")
@@ -181,6 +173,22 @@ def _needs(check: Check) -> Iterator[Finding]:
         compiler = shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++")
         how = compiler or "none; DeepSpeed builds its operators when it starts. Run `apt-get install g++`"
         yield Finding(area="need", what="C++ compiler", how=how, missing=compiler is None)
+
+
+def _training(recipe: Recipe, gpus: list[float]) -> Iterator[Finding]:
+    """Memory and GPUs of training; `gpus` is the free bytes of each that is here. Workers on a cluster have others."""
+    memory, workers, is_here = estimate.memory(recipe), recipe.train.workers, recipe.train.ray is None
+    if memory is None:
+        yield Finding(area="need", what="training memory", how=estimate.unknown(recipe))
+    else:
+        free = min(gpus, default=_memory() / workers)
+        length, basis = estimate.longest_row(recipe)
+        how = f"about {memory / GIB:.2g} GiB in each process for a row of {length:,} tokens ({basis})"
+        how += f"; {free / GIB:.1f} GiB are free" if is_here else ""
+        yield Finding(area="need", what="training memory", how=how, missing=is_here and memory > free)
+    if gpus and is_here:
+        how = f"train.workers is {workers}, one on each; {len(gpus)} are here"
+        yield Finding(area="need", what="training's GPUs", how=how, missing=workers > len(gpus))
 
 
 def _servers(recipe: Recipe, gpus: int, *, is_here: bool) -> Iterator[Finding]:

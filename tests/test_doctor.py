@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -73,6 +74,26 @@ def test_nothing_is_said_twice(recipe: str, capsys: pytest.CaptureFixture[str]) 
     assert len({one["what"] for one in found}) == len(found)
     memory = next(one["how"] for one in found if one["what"] == "training memory")
     assert "512 tokens (train.trl.max_length)" in memory and "are free" in memory
+
+
+@pytest.mark.parametrize(("workers", "ray", "missing"), [(1, "null", False), (4, "null", True), (4, "{}", False)])
+def test_training_has_a_gpu_for_each_worker(
+    workers: int, ray: str, missing: bool, recipe: str, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    driver = tmp_path / "bin/nvidia-smi"
+    driver.parent.mkdir()
+    driver.write_text("#!/bin/sh\necho 'H200, 140000'\necho 'H200, 140000'\n")
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{driver.parent}:{os.environ['PATH']}")
+    cli.main(["doctor", recipe, f"train.workers={workers}", f"train.ray={ray}", "--json"])
+    found = {one["what"]: one for one in json.loads(capsys.readouterr().out) if one["area"] == "need"}
+    if ray == "{}":
+        assert "training's GPUs" not in found and "are free" not in found["training memory"]["how"]
+    else:
+        assert found["training's GPUs"]["how"] == f"train.workers is {workers}, one on each; 2 are here"
+        assert found["training's GPUs"]["missing"] == missing
+        assert "136.7 GiB are free" in found["training memory"]["how"]
 
 
 def test_a_probe_says_what_a_run_will_take_and_leaves_nothing(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
