@@ -25,8 +25,6 @@ TAKEN = ("model", "host", "port", "served-model-name", "api-key", "lora-modules"
 """Flags that follow from the recipe and the round, and secrets, which `ps` shows: HF_TOKEN is inherited."""
 SPREADS = {"tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size"}
 """Flags that say how a server uses several GPUs."""
-PLAIN_SAMPLING = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
-"""vLLM draws as the model's generation_config.json says unless it is told; `policy.sampling` is all that counts."""
 
 
 @dataclass(kw_only=True)
@@ -122,13 +120,17 @@ class Vllm:
                     "token_ids": True,
                     "timeout": self.timeout,
                     "tries": 2,  # a third time another replica is asked
-                    "extra": PLAIN_SAMPLING | self.extra,
+                    "extra": self.extra,
                 },
             }
 
     def arguments(self, model: str) -> list[str]:
         """The command line, all but the address."""
-        defaults = {"logprobs-mode": "processed_logprobs"}  # those of the distribution that is drawn from
+        defaults = {
+            "logprobs-mode": "processed_logprobs",  # those of the distribution that is drawn from
+            # `policy.sampling` is all that counts: the model's own file sets top_k, penalties, a limit of tokens.
+            "generation-config": "vllm",
+        }
         given = {name.replace("_", "-"): value for name, value in self.flags.items()}
         if self.gpus > 1 and not SPREADS & given.keys():
             defaults["tensor-parallel-size"] = str(self.gpus)

@@ -25,7 +25,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--served-model-name", required=True)
     parser.add_argument("--lora-modules", default="")
-    parser.add_argument("--logprobs-mode", choices=["processed_logprobs"])
+    parser.add_argument("--logprobs-mode", choices=["processed_logprobs"], required=True)
+    parser.add_argument("--generation-config", choices=["vllm"], required=True, help="no sampling of the model's own")
     parser.add_argument("--record", type=Path, help="a line for each request")
     parser.add_argument("--crash", help="say this and end before anything is answered")
     parser.add_argument("--sick", action="store_true", help="never be healthy")
@@ -73,7 +74,7 @@ class Handler(BaseHTTPRequestHandler):
                 "weights": self.server.weights,
             }
             with options.record.open("a") as file:
-                file.write(json.dumps(line | {"top_k": body.get("top_k")}) + "\n")
+                file.write(json.dumps(line) + "\n")
         time.sleep(options.delay)
         if options.poison and options.poison in f"{body['messages'][-1]['content']}":
             return self._say(500, {"error": "Internal Server Error"})
