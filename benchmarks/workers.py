@@ -37,7 +37,7 @@ def rate(folder: Path, workers: int, seconds: float) -> float:
         environment={"use": "benchmarks.fakes:NullEnvironment"},
         sandbox={"use": "benchmarks.fakes:NullSandboxes"},
     )
-    plan = Plan(recipe=made, model="none", inference=made.policy.inference)
+    plan = Plan(recipe=made, model="none", inference=made.policy.inference, who="none")
     tasks = list(Kata().tasks("train"))[:8]
     owed = owed_attempts(tasks, 2 + int((2 + seconds) * wide / (TURNS * LATENCY) / len(tasks)), 1, seed="")
     pool = Ray(workers=workers, concurrency=CONCURRENCY, cpus=0.5)

@@ -228,7 +228,7 @@ class Trajectory(Record, frozen=True, kw_only=True):
     prefix_breaks: int = 0
     """Turns whose prompt did not extend what came before."""
     policy: str = ""
-    """The round's policy, a path or a name on the hub; of an imported attempt, the model that answered."""
+    """The model that answered, a path or a name; of a teacher without one, the name of its engine."""
     protected: list[str] = []
     """Path patterns that the agent should leave alone (tests and their configuration)."""
     seconds: float = 0.0

@@ -90,8 +90,9 @@ def attempts(
         _check_sandbox(recipe, wanted)
         done = tally.attempts
         asked = inference or recipe.policy.inference
+        who = str(asked.get("model") or asked["use"]) if inference else model
         with (
-            _results(recipe, model, asked, wanted, path.parent / "serving") as results,
+            _results(recipe, model, asked, who, wanted, path.parent / "serving") as results,
             records.writer(costly=True) as append,
             progress(title, done + len(wanted), done) as advance,
         ):
@@ -104,7 +105,7 @@ def attempts(
 
 @contextlib.contextmanager
 def _results(
-    recipe: Recipe, model: str, inference: dict[str, Any], wanted: dict[str, Owed], folder: Path
+    recipe: Recipe, model: str, inference: dict[str, Any], who: str, wanted: dict[str, Owed], folder: Path
 ) -> Iterator[Iterator[Trajectory]]:
     """The attempts as they finish. A model that has to be served is, from `folder`, where the pool's cluster is."""
     pool: Pool = build("pool", recipe.collect.pool, "collect.pool")
@@ -112,7 +113,7 @@ def _results(
         getattr(pool, "connected", contextlib.nullcontext)(),
         served(inference, model, folder) as section,
     ):
-        plan = Plan(recipe=recipe, model=model, inference=section)
+        plan = Plan(recipe=recipe, model=model, inference=section, who=who)
         yield pool.run(plan.make_worker, wanted.values(), lost)
 
 

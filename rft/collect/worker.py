@@ -33,9 +33,11 @@ class Plan:
 
     recipe: Recipe
     model: str
-    """The round's policy, and what the records call it."""
+    """The round's policy."""
     inference: dict[str, Any]
     """The `use:` section of the engine that answers."""
+    who: str
+    """Who answers, as the records call it: the round's policy, or a teacher in its place."""
 
     def make_worker(self) -> "Worker":
         """The worker, in the process where this is called."""
@@ -47,7 +49,7 @@ class Worker:
 
     def __init__(self, plan: Plan) -> None:
         recipe = plan.recipe
-        self.model = plan.model
+        self.who = plan.who
         self.environment: Environment = build("environment", recipe.environment, "environment")
         self.sandboxes: SandboxProvider = build("sandbox", recipe.sandbox, "sandbox")
         if problem := self.sandboxes.missing():  # on this node, which would break attempt after attempt
@@ -71,7 +73,7 @@ class Worker:
             self.clocks.pop(owed.id, None)
         return _record(
             owed,
-            policy=self.model,
+            policy=self.who,
             protected=list(self.environment.protected),
             seconds=round(time.monotonic() - began, 4),
             **attempt.fields(),

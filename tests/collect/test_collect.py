@@ -12,6 +12,7 @@ from rft import collect
 from rft import recipe as recipes
 from rft.collect.worker import Plan
 from rft.errors import EnvironmentFault, SandboxError, StageError
+from rft.inference.scripted import Scripted
 from rft.interfaces import SandboxProvider, StartState
 from rft.recipe import Recipe
 from rft.rundir import Run
@@ -39,6 +40,13 @@ class Shelf:
         if self.broken and Path(self.broken).exists() and task.id == "task-1":
             raise EnvironmentFault("the grader is ill")
         return Outcome(resolved="+    return x + 1" in patch)
+
+
+@dataclass(kw_only=True)
+class Teacher(Scripted):
+    """One that has a name."""
+
+    model: str = ""
 
 
 def make(tmp_path: Path, repository: Path, *overrides: str) -> Recipe:
@@ -72,6 +80,18 @@ def test_every_attempt_is_made_graded_and_named_by_content(tmp_path: Path, repos
     before = (run.stage(1, "collect").path / "trajectories.jsonl").read_bytes()
     collect.run(recipe, run, 1)
     assert (run.stage(1, "collect").path / "trajectories.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("teacher", "who"), [(None, "m"), ({}, "scripted"), ({"use": f"{__name__}:Teacher", "model": "large"}, "large")]
+)
+def test_records_name_who_answered(tmp_path: Path, repository: Path, teacher: dict[str, Any] | None, who: str) -> None:
+    recipe = make(tmp_path, repository, "collect.tasks=1", "collect.samples=1")
+    if teacher is not None:
+        recipe.collect.inference = recipe.policy.inference | teacher
+    run = Run(recipe)
+    collect.run(recipe, run, 1)
+    assert [attempt.policy for attempt in stored(run)] == [who]
 
 
 def test_a_breakdown_is_recorded_without_outcome_and_owed_again(tmp_path: Path, repository: Path) -> None:
@@ -139,7 +159,7 @@ def test_a_sandbox_that_cannot_work_stops_before_the_first_attempt(tmp_path: Pat
     recipe = make(tmp_path, repository, f"sandbox={{use: '{__name__}:Absent'}}")
     with pytest.raises(StageError, match="sandbox: absent is not installed"):
         collect.run(recipe, Run(recipe), 1)
-    plan = Plan(recipe=recipe, model="m", inference=recipe.policy.inference)
+    plan = Plan(recipe=recipe, model="m", inference=recipe.policy.inference, who="m")
     with pytest.raises(SandboxError, match="sandbox: absent is not installed"):
         plan.make_worker()  # on its own node, where it would break every attempt that it takes
 
