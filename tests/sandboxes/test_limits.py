@@ -17,8 +17,8 @@ from rft.sandboxes import groups
 from rft.sandboxes.session import Session
 
 Make = Callable[..., Session]
-MARK = "86413.5"
-"""Seconds that only sleepers of these tests sleep for: they are found by it."""
+MARK = f"86413.{os.getpid()}"
+"""Seconds that only sleepers of this process sleep for, not those of a test beside it: they are found by it."""
 
 counts_all = pytest.mark.skipif(groups.available() is None, reason="no control groups can be written here")
 
