@@ -81,33 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     _recipe_arguments(run)
     _redo_argument(run)
 
-    for stage, text in {
-        "collect": "make a round's attempts at tasks",
-        "score": "answer the rubric on a round's attempts",
-        "select": "keep or drop each attempt, with the reason",
-        "train": "fine-tune on what was kept",
-        "evaluate": "attempt held-out tasks and compare with the round before (round 0: the starting policy)",
-    }.items():
-        command = _add(commands, stage, text, _stage)
-        _recipe_arguments(command)
-        command.add_argument("--round", type=int, default=1, metavar="N", help="which round (default 1)")
-        _redo_argument(command)
-
+    _stage_arguments(commands)
     _transfer_arguments(commands)
-
-    show = _add(commands, "show", "a row for each round; one attempt with its verdicts in the margin", _show)
-    show.add_argument("run", metavar="RUN", help="a run's folder, or its name under runs/")
-    show.add_argument("trajectory", metavar="TRAJECTORY", nargs="?", help="an attempt's id")
-    show.add_argument("--tokens", action="store_true", help="the attempt's tokens as they are trained on, in colours")
-    show.add_argument("--json", action="store_true", help="for machines")
-
-    launch = _add(commands, "launch", "print what runs a recipe on this machine, on a cluster, in a container", _launch)
-    launch.add_argument("target", metavar="TARGET", help="local, ray, slurm, kuberay, docker, or a template's path")
-    text = "a recipe's path, or the name of a shipped one; left out, the target's variables are listed"
-    launch.add_argument("recipe", metavar="RECIPE", nargs="?", help=text)
-    launch.add_argument(
-        "given", metavar="key=value", nargs="*", default=[], help="the target's variables, and changes to the recipe"
-    )
+    _show_arguments(commands)
+    _launch_arguments(commands)
 
     doctor = _add(commands, "doctor", "what is installed and works here; with a recipe, what it lacks", _doctor)
     doctor.add_argument("recipe", metavar="RECIPE", nargs="?", help="a recipe's path, or the name of a shipped one")
@@ -130,6 +107,38 @@ def _add(
     command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     command.set_defaults(work=work)
     return command
+
+
+def _stage_arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    for stage, text in {
+        "collect": "make a round's attempts at tasks",
+        "score": "answer the rubric on a round's attempts",
+        "select": "keep or drop each attempt, with the reason",
+        "train": "fine-tune on what was kept",
+        "evaluate": "attempt held-out tasks and compare with the round before (round 0: the starting policy)",
+    }.items():
+        command = _add(commands, stage, text, _stage)
+        _recipe_arguments(command)
+        command.add_argument("--round", type=int, default=1, metavar="N", help="which round (default 1)")
+        _redo_argument(command)
+
+
+def _show_arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    show = _add(commands, "show", "a row for each round; one attempt with its verdicts in the margin", _show)
+    show.add_argument("run", metavar="RUN", help="a run's folder, or its name under runs/")
+    show.add_argument("trajectory", metavar="TRAJECTORY", nargs="?", help="an attempt's id")
+    show.add_argument("--tokens", action="store_true", help="the attempt's tokens as they are trained on, in colours")
+    show.add_argument("--json", action="store_true", help="for machines")
+
+
+def _launch_arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    launch = _add(commands, "launch", "print what runs a recipe on this machine, on a cluster, in a container", _launch)
+    launch.add_argument("target", metavar="TARGET", help="local, ray, slurm, kuberay, docker, or a template's path")
+    text = "a recipe's path, or the name of a shipped one; left out, the target's variables are listed"
+    launch.add_argument("recipe", metavar="RECIPE", nargs="?", help=text)
+    launch.add_argument(
+        "given", metavar="key=value", nargs="*", default=[], help="the target's variables, and changes to the recipe"
+    )
 
 
 def _recipe_arguments(command: argparse.ArgumentParser) -> None:
