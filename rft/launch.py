@@ -19,6 +19,7 @@ import yaml
 from rft import recipe as recipes
 from rft.errors import RecipeError, did_you_mean
 from rft.plugins import first_line
+from rft.pools.cluster import STAYS
 from rft.recipe import Recipe, shipped_content
 
 SUFFIX = ".jinja"
@@ -122,7 +123,7 @@ def render(target: Target, values: dict[str, str | int], recipe: str, overrides:
     }
     try:
         template = environment.from_string(target.path.read_text(encoding="utf-8"))
-        return template.render(recipe=facts, here=str(Path.cwd()), ray=version("ray"), **values)
+        return template.render(recipe=facts, here=str(Path.cwd()), ray=version("ray"), stays=STAYS, **values)
     except jinja2.TemplateSyntaxError as error:
         raise RecipeError(f"{target.path}, line {error.lineno}: {first_line(error)}. Mend the template.") from None
     except jinja2.TemplateError as error:

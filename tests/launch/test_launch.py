@@ -139,7 +139,7 @@ def test_kuberays_submitter_submits_all_of_the_entrypoint_and_runs_none_of_it(tm
     # the head's shell, with a `cd` that says where it was told to go
     cd = 'cd() { printf "%s" "$1" > "$FOLDER/place"; }; export -f cd; '
     subprocess.run(["bash", "-c", cd + (tmp_path / "entrypoint").read_text()], env=environment, check=True)
-    assert (tmp_path / "ran").read_text() == "run /etc/rft/recipe.yaml in /work\n"
+    assert (tmp_path / "ran").read_text() == "run /etc/rft/recipe.yaml in /workspace\n"
 
 
 def test_a_recipe_may_be_called_what_yaml_takes_for_something_else() -> None:
