@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from rft.rundir import Stage
-from rft.store import Records
+from rft.store import Records, digest_path
 from rft.types import Completion, Message, Outcome, Step, StopReason, Task, TokenRow, Trajectory
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -38,6 +38,12 @@ def repository(tmp_path: Path) -> Path:
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
         subprocess.run([*git, *command], check=True)
     return path
+
+
+def check_outputs(stage: Stage) -> None:
+    """What a finished stage wrote is still what its manifest speaks of."""
+    outputs = stage.require().outputs
+    assert outputs and {name: digest_path(stage.run.path / name) for name in outputs} == outputs
 
 
 def make_task(identity: str = "task-a", **changes: Any) -> Task:

@@ -11,6 +11,7 @@ from rft.errors import RecipeError, StageError, StoreError
 from rft.recipe import Recipe
 from rft.rundir import Run, open_run
 from rft.store import digest_path
+from tests.conftest import check_outputs
 
 
 def make(tmp_path: Path, *overrides: str) -> Recipe:
@@ -141,6 +142,7 @@ def test_a_run_has_one_driver_and_can_be_moved(tmp_path: Path) -> None:
     finish(run, 1, "score", inputs=(trajectories,))
     run.path.rename(tmp_path / "elsewhere")
     moved = open_run(tmp_path / "elsewhere")
+    check_outputs(moved.stage(1, "collect"))
     assert not moved.stage(1, "score").start([moved.stage(1, "collect").path / "out.jsonl"])
     with pytest.raises(RecipeError, match="not a run"):
         open_run(tmp_path)

@@ -54,7 +54,7 @@ def test_versions_that_differ_are_both_named() -> None:
     assert "Ray: 2.58.0" in ray_says(error)
 
 
-def test_an_error_is_told_by_its_ray_says_or_its_type() -> None:
+def test_an_error_is_told_by_its_first_line_or_its_type() -> None:
     assert ray_says(RuntimeError("\n  no cluster at 10.0.0.5\nTraceback (most recent call last):")) == (
         "no cluster at 10.0.0.5"
     )

@@ -14,6 +14,7 @@ from rft import train
 from rft.errors import RecipeError, StageError
 from rft.rundir import Run
 from rft.train.options import check_ray
+from tests.conftest import check_outputs
 
 TRL = {"bf16": False, "gradient_accumulation_steps": 1, "per_device_train_batch_size": 2, "learning_rate": 1e-3}
 
@@ -43,6 +44,7 @@ def test_two_nodes_learn_what_two_processes_learn_and_one_that_is_lost_is_told(
     recipe, across = make_run(examples, "across", workers=2, ray={}, trl=trl)
     recipe.collect.pool = {"use": "ray", "address": nodes.address}
     train.run(recipe, across, 1)
+    check_outputs(across.stage(1, "train"))
     assert len(curve(across)) == 18 and curve(across) == pytest.approx(curve(beside), abs=1e-5)
 
     recipe, struck = make_run(

@@ -12,6 +12,14 @@ from rft.train.process import Spec, failure
 from rft.train.worker import complaining, keep_to_one_gpu
 
 
+def spec_in(folder: Path) -> Spec:
+    """Of two processes whose training is of no account."""
+    return Spec(
+        model="", examples="", folder=str(folder), seed=0, tokens=None, workers=2, deepspeed=None, lora=None, trl={},
+        resume=None, parent=0,
+    )  # fmt: skip
+
+
 def rank(number: int, spec: Spec) -> None:
     """The second of two dies between two common steps."""
     distributed.init_process_group("gloo", f"file://{spec.folder}/meet", rank=number, world_size=2)
@@ -35,10 +43,7 @@ def test_one_process_sees_one_gpu(shown: str | None, kept: str, monkeypatch: pyt
 
 
 def test_of_several_reasons_the_first_is_kept(tmp_path: Path) -> None:
-    spec = Spec(
-        model="", examples="", folder=str(tmp_path), seed=0, tokens=None, workers=2, deepspeed=None, lora=None, trl={},
-        resume=None, parent=0,
-    )  # fmt: skip
+    spec = spec_in(tmp_path)
     for words in ("the cause", "an effect"):
         with pytest.raises(StageError), complaining(spec):
             raise StageError(words)
@@ -47,10 +52,7 @@ def test_of_several_reasons_the_first_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_the_end_of_a_process_is_told_by_those_that_are_left(tmp_path: Path) -> None:
-    spec = Spec(
-        model="", examples="", folder=str(tmp_path), seed=0, tokens=None, workers=2, deepspeed=None, lora=None, trl={},
-        resume=None, parent=0,
-    )  # fmt: skip
+    spec = spec_in(tmp_path)
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=rank, args=(number, spec)) for number in (0, 1)]
     for process in processes:

@@ -20,6 +20,7 @@ from rft.errors import RecipeError, StageError, StoreError
 from rft.recipe import dump
 from rft.store import digest_path
 from rft.train.process import failure, seen
+from tests.conftest import check_outputs
 
 LONG = {"num_train_epochs": 15, "save_steps": 4, "learning_rate": 1e-2}
 
@@ -62,6 +63,7 @@ def test_a_killed_trainer_goes_on_to_the_weights_of_an_undisturbed_one(make_run:
     manifest = stage.require()
     assert manifest.metrics["loss_last"] < manifest.metrics["loss_first"]
     assert manifest.counts["learnt_tokens"] == 24 * 11 * 15
+    check_outputs(stage)
 
 
 def test_a_killed_driver_leaves_no_trainer(make_run: MakeRun, tmp_path: Path) -> None:
@@ -195,5 +197,6 @@ def assert_one_curve(make_run: MakeRun, method: str, extra: dict[str, Any]) -> N
         train.run(recipe, run, 1)
         stage = run.stage(1, "train")
         curves.append([json.loads(line)["loss"] for line in (stage.path / "log.jsonl").read_text().splitlines()])
+        check_outputs(stage)
     assert len(curves[0]) == 12 and curves[0][0] != curves[0][-1]
     assert curves[1] == pytest.approx(curves[0], abs=1e-4)
