@@ -177,15 +177,11 @@ def _needs(check: Check) -> Iterator[Finding]:
 
 def _training(recipe: Recipe, gpus: list[float]) -> Iterator[Finding]:
     """Memory and GPUs of training; `gpus` is the free bytes of each that is here. Workers on a cluster have others."""
-    memory, workers, is_here = estimate.memory(recipe), recipe.train.workers, recipe.train.ray is None
-    if memory is None:
-        yield Finding(area="need", what="training memory", how=estimate.unknown(recipe))
-    else:
-        free = min(gpus, default=_memory() / workers)
-        length, basis = estimate.longest_row(recipe)
-        how = f"about {memory / GIB:.2g} GiB in each process for a row of {length:,} tokens ({basis})"
-        how += f"; {free / GIB:.1f} GiB are free" if is_here else ""
-        yield Finding(area="need", what="training memory", how=how, missing=is_here and memory > free)
+    workers, is_here = recipe.train.workers, recipe.train.ray is None
+    needed = estimate.memory(recipe) if is_here else None
+    free = min(gpus, default=_memory() / workers)
+    how = estimate.memory_told(recipe) + (f"; {free / GIB:.1f} GiB are free" if needed is not None else "")
+    yield Finding(area="need", what="training memory", how=how, missing=needed is not None and needed > free)
     if gpus and is_here:
         how = f"train.workers is {workers}, one on each; {len(gpus)} are here"
         yield Finding(area="need", what="training's GPUs", how=how, missing=workers > len(gpus))

@@ -53,8 +53,10 @@ class InferenceError(RftError):
 class Unanswered(InferenceError):
     """The server is gone, broken or too busy; nothing is wrong with what it was asked."""
 
-    failed = False
-    """Whether it answered with an error of its own, which what it was asked may bring about after all."""
+    def __init__(self, why: str, *, failed: bool) -> None:
+        super().__init__(why)
+        self.failed = failed
+        """Whether it answered with an error of its own, which what it was asked may bring about after all."""
 
 
 class ContextFull(InferenceError):

@@ -274,8 +274,8 @@ def sections(kind: type) -> dict[str, type]:
     hints = get_type_hints(kind)
     return {
         name: section
-        for name in (f.name for f in fields(kind))
-        for section in (hints[name], *get_args(hints[name]))
+        for name, hint in hints.items()
+        for section in (hint, *get_args(hint))
         if is_dataclass(section) and isinstance(section, type)
     }
 

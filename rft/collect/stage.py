@@ -1,6 +1,7 @@
 """Which attempts are owed, and getting them made and stored as they finish."""
 
 import contextlib
+import dataclasses
 import random
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -91,8 +92,9 @@ def attempts(
         done = tally.attempts
         asked = inference or recipe.policy.inference
         who = str(asked.get("model") or asked["use"]) if inference else model
+        plan = Plan(recipe=recipe, model=model, inference=asked, who=who)
         with (
-            _results(recipe, model, asked, who, wanted, path.parent / "serving") as results,
+            _results(plan, wanted, path.parent / "serving") as results,
             records.writer(costly=True) as append,
             progress(title, done + len(wanted), done) as advance,
         ):
@@ -104,17 +106,14 @@ def attempts(
 
 
 @contextlib.contextmanager
-def _results(
-    recipe: Recipe, model: str, inference: dict[str, Any], who: str, wanted: dict[str, Owed], folder: Path
-) -> Iterator[Iterator[Trajectory]]:
+def _results(plan: Plan, wanted: dict[str, Owed], folder: Path) -> Iterator[Iterator[Trajectory]]:
     """The attempts as they finish. A model that has to be served is, from `folder`, where the pool's cluster is."""
-    pool: Pool = build("pool", recipe.collect.pool, "collect.pool")
+    pool: Pool = build("pool", plan.recipe.collect.pool, "collect.pool")
     with (
         getattr(pool, "connected", contextlib.nullcontext)(),
-        served(inference, model, folder) as section,
+        served(plan.inference, plan.model, folder) as section,
     ):
-        plan = Plan(recipe=recipe, model=model, inference=section, who=who)
-        yield pool.run(plan.make_worker, wanted.values(), lost)
+        yield pool.run(dataclasses.replace(plan, inference=section).make_worker, wanted.values(), lost)
 
 
 def _check_sandbox(recipe: Recipe, wanted: Mapping[str, Owed]) -> None:

@@ -124,12 +124,12 @@ class EndpointConversation:
                 raise ContextFull(str(error)) from None
             raise InferenceError(str(error)) from None
         except NoAnswer as error:
-            raise unanswered(str(error), failed=error.failed) from None
+            raise Unanswered(str(error), failed=error.failed) from None
         if time.monotonic() >= deadline:
             raise InferenceError(f"{self.endpoint.url}: time: the deadline passed before the answer was whole.")
         how = answer.choices[0].finish_reason
         if how in BROKEN_OFF:
-            raise unanswered(f"{self.endpoint.url}: the server broke the answer off ({how}).", failed=True)
+            raise Unanswered(f"{self.endpoint.url}: the server broke the answer off ({how}).", failed=True)
         self.turn += 1
         return self._completion(answer)
 
@@ -184,13 +184,6 @@ class EndpointConversation:
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
         )
-
-
-def unanswered(why: str, *, failed: bool) -> Unanswered:
-    """The error of a call that another server, or this one later, may answer."""
-    error = Unanswered(why)
-    error.failed = failed
-    return error
 
 
 class _Function(msgspec.Struct):

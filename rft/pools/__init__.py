@@ -7,10 +7,14 @@ from typing import Any
 
 @contextlib.contextmanager
 def at_work(worker: Any) -> Iterator[Any]:
-    """A worker that is closed when its work is done, if it can be: an engine holds a model."""
+    """A worker that is closed when its work is done."""
     try:
         yield worker
     finally:
-        close = getattr(worker, "close", None)
-        if close is not None:
-            close()
+        close(worker)
+
+
+def close(worker: Any) -> None:
+    """Close a worker, if it can be: an engine holds a model."""
+    if hasattr(worker, "close"):
+        worker.close()

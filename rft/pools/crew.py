@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rft.errors import RftError, StageError
 from rft.interfaces import Doing
-from rft.pools import at_work
+from rft.pools import close
 from rft.pools.cluster import ray_says, stands_here
 from rft.pools.watch import Watch, doing
 from rft.progress import say
@@ -343,8 +343,7 @@ class _Actor:
 
     def close(self) -> None:
         """Close the worker."""
-        with at_work(self._worker):
-            return
+        close(self._worker)
 
 
 _NOTHING = object()

@@ -1,5 +1,6 @@
 """A report for each trajectory, appended as it is made."""
 
+import contextlib
 import dataclasses
 import os
 from collections import Counter
@@ -96,6 +97,17 @@ def reports(recipe: Recipe, attempts: Iterable[Attempt], path: Path, *, title: s
     return tally
 
 
+@contextlib.contextmanager
+def judging() -> Iterator[None]:
+    """Raises RecipeError for a judge that cannot be loaded, StageError for a file of verdicts that cannot be used."""
+    try:
+        yield
+    except CacheError as error:
+        raise StageError(f"score.cache: {error}") from None
+    except RubricError as error:
+        raise RecipeError(f"score.judge: {error}") from None
+
+
 class Scorer:
     """Makes one report; safe to call from many threads."""
 
@@ -113,11 +125,8 @@ class Scorer:
                 f"score.judge: missing; criterion '{asked}' of rubric '{self.rubric.name}' asks a question. "
                 "Add a judge, such as {use: endpoint, …}, or choose a rubric of rules."
             )
-        try:
+        with judging():
             self.judge_digest = self.judge.digest() if self.judge is not None and asked is not None else ""
-        except RubricError as error:
-            raise RecipeError(f"score.judge: {error}") from None
-
         self.account = _account(recipe)
         if isinstance(self.judge, Generative | Local):
             self.judge.account = self.account
@@ -143,7 +152,7 @@ class Scorer:
         if isinstance(attempt, Trajectory) and attempt.failure is not None:
             failure = f"{attempt.failure.where}: {attempt.failure.message}"
             return self._without_score(attempt, failure)
-        try:
+        with judging():
             report = evaluate(
                 to_transcript(attempt) if isinstance(attempt, Trajectory) else attempt,
                 self.rubric,
@@ -155,10 +164,6 @@ class Scorer:
                 outage="leave_out" if self.section.outage == "leave_out" else "no_score",
                 without=self._dropout(attempt),
             )
-        except CacheError as error:
-            raise StageError(f"score.cache: {error}") from None
-        except RubricError as error:
-            raise RecipeError(f"score.judge: {error}") from None
         for verdict in report.verdicts:
             self._refuse(attempt, verdict)
         return report

@@ -37,14 +37,16 @@ def rows(recipe: Recipe, attempts: int) -> list[tuple[str, str]]:
 
 def _learning(recipe: Recipe) -> list[tuple[str, str]]:
     found = [("select", remark)] if (remark := one_sided(recipe)) else []
-    found.append(("training batch", _batch(recipe)))
+    return [*found, ("training batch", _batch(recipe)), ("training memory", memory_told(recipe))]
+
+
+def memory_told(recipe: Recipe) -> str:
+    """What a process needs, in words, or why that is not known."""
     needed = memory(recipe)
-    how = unknown(recipe)
-    if needed is not None:
-        length, basis = longest_row(recipe)
-        how = f"about {needed / GIB:.2g} GiB in each process for a row of {length:,} tokens ({basis})"
-    found.append(("training memory", how))
-    return found
+    if needed is None:
+        return unknown(recipe)
+    length, basis = longest_row(recipe)
+    return f"about {needed / GIB:.2g} GiB in each process for a row of {length:,} tokens ({basis})"
 
 
 def unknown(recipe: Recipe) -> str:

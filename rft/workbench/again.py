@@ -5,13 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from reward_models.errors import CacheError, RubricError
 from reward_models.judges import Judge, Judgement
 from reward_models.types import Rubric, Verdict
-from rft.errors import RecipeError, StageError
+from rft.errors import StageError
 from rft.recipe import Recipe
 from rft.score import to_transcript
-from rft.score.stage import Scorer
+from rft.score.stage import Scorer, judging
 from rft.types import Trajectory
 
 
@@ -81,9 +80,5 @@ def ask_again(recipe: Recipe, rubric: Rubric, trajectories: Iterable[Trajectory]
 def _ask(judge: Judge, rubric: Rubric, trajectory: Trajectory, number: int, *, reverse: bool) -> Judgement:
     transcript = to_transcript(trajectory)
     questions = [c for c in rubric.criteria if c.question and (transcript.followup or not c.requires_followup)]
-    try:
+    with judging():
         return judge.judge(transcript, rubric, questions[::-1] if reverse else questions, votes=1, first=number)
-    except CacheError as error:
-        raise StageError(f"score.cache: {error}") from None
-    except RubricError as error:
-        raise RecipeError(f"score.judge: {error}") from None
