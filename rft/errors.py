@@ -53,7 +53,7 @@ class InferenceError(RftError):
 class Unanswered(InferenceError):
     """The server is gone, broken or too busy; nothing is wrong with what it was asked."""
 
-    def __init__(self, why: str, *, failed: bool) -> None:
+    def __init__(self, why: str, *, failed: bool = False) -> None:
         super().__init__(why)
         self.failed = failed
         """Whether it answered with an error of its own, which what it was asked may bring about after all."""
